@@ -1,0 +1,129 @@
+// Package model is what the loop asks for a reply: one interface, one file a
+// provider, and what each model's tokens cost. It must not know of runs,
+// budgets, tools' code, gRPC or storage.
+package model
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Model answers a conversation. Safe for concurrent use.
+type Model interface {
+	// Name is how a configuration and the price table write it:
+	// `provider/model`, or the provider alone where it has but one.
+	Name() string
+
+	// Generate asks for one reply and pushes each piece to speak as it
+	// arrives, from the calling goroutine. speak may block while the reader is
+	// slow, until ctx is done.
+	//
+	// It returns when the reply is whole; a stream that breaks off before that
+	// is an error, never a reply. Every error is an *Error, or ctx's. With an
+	// error, Reply.Usage is still what the try has used as far as known, and
+	// Reply.ToolCalls is empty.
+	Generate(ctx context.Context, req *Request, speak func(Delta)) (Reply, error)
+
+	// InputTokens is the most that req may be billed for as input, in tokens.
+	InputTokens(req *Request) int64
+}
+
+// Request is one question to a model. A model must not change or keep it.
+type Request struct {
+	// System is the system prompt; may be empty.
+	System string
+	// Messages is the conversation, oldest first; never empty. Requests of one
+	// run only ever append to it, so that providers can cache the prefix.
+	Messages []Message
+	// Tools may be called by the model, always in the same order.
+	Tools []Tool
+	// MaxOutputTokens bounds the reply, reasoning included; always positive.
+	MaxOutputTokens int64
+}
+
+// Role is who said a message.
+type Role string
+
+// The roles of a conversation. The system prompt has a field of its own.
+const (
+	RoleUser      Role = "user"
+	RoleAssistant Role = "assistant"
+	RoleTool      Role = "tool"
+)
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role Role
+	// Text is what was said, or a tool's output.
+	Text string
+	// ToolCalls are what an assistant's message asked for.
+	ToolCalls []ToolCall
+	// ToolCallID says which call a tool's message answers.
+	ToolCallID string
+}
+
+// ToolCall is a model's wish to call a tool.
+type ToolCall struct {
+	// ID pairs the call with the message that answers it; unique in a reply.
+	ID string
+	// Name is the tool's.
+	Name string
+	// Arguments is what the model wrote: a JSON object, if it kept to the schema.
+	Arguments string
+}
+
+// Tool tells a model what it may call.
+type Tool struct {
+	Name        string
+	Description string
+	// Parameters is a JSON Schema of type object.
+	Parameters json.RawMessage
+}
+
+// Delta is a piece of a reply: Text of the answer or Reasoning before it,
+// never both and never neither.
+type Delta struct {
+	Text      string
+	Reasoning string
+}
+
+// Stop is why a model ended its reply.
+type Stop string
+
+// Why a reply ended.
+const (
+	// StopEnd: the answer is complete.
+	StopEnd Stop = "stop"
+	// StopToolCalls: the model waits for its tool calls' outputs.
+	StopToolCalls Stop = "tool_calls"
+	// StopLength: MaxOutputTokens or the context window was reached.
+	StopLength Stop = "length"
+	// StopContentFilter: the provider withheld the rest.
+	StopContentFilter Stop = "content_filter"
+)
+
+// Reply is what came of a question beside the deltas, whose texts concatenate
+// to what the model said.
+type Reply struct {
+	// ToolCalls is empty unless Stop is StopToolCalls.
+	ToolCalls []ToolCall
+	Stop      Stop
+	Usage     Usage
+	// ResponseModel is the model the provider says answered; may be empty.
+	ResponseModel string
+	// ResponseID is the provider's id of the reply; may be empty.
+	ResponseID string
+}
+
+// Usage is the tokens of one call. The zero value means that nothing was billed.
+type Usage struct {
+	// InputTokens includes CachedInputTokens and CacheWriteTokens, whatever the
+	// provider's own way of counting.
+	InputTokens       int64
+	CachedInputTokens int64
+	CacheWriteTokens  int64
+	// OutputTokens includes reasoning.
+	OutputTokens int64
+	// Estimated says that the provider never told, and these are our count.
+	Estimated bool
+}
