@@ -1,5 +1,10 @@
 package model
 
+import (
+	"math"
+	"math/bits"
+)
+
 // Money is an amount of US dollars in billionths of a dollar (nano-dollars).
 // Sums of it are exact.
 type Money int64
@@ -20,10 +25,28 @@ type Price struct {
 }
 
 // Cost is the price of a call's tokens, rounded half up to a nano-dollar once.
+// What is too much for Money costs the most that Money holds, so that no
+// budget is passed by overflow; negative tokens cost nothing.
 func (p Price) Cost(u Usage) Money {
-	plain := u.InputTokens - u.CachedInputTokens - u.CacheWriteTokens
-	sum := Money(plain)*p.Input + Money(u.CachedInputTokens)*p.CachedInput +
-		Money(u.CacheWriteTokens)*p.CacheWrite + Money(u.OutputTokens)*p.Output
 	const million = 1_000_000
-	return (sum + million/2) / million
+	hi, lo := uint64(0), uint64(million/2)
+	for _, part := range [...]struct {
+		tokens int64
+		price  Money
+	}{
+		{u.InputTokens - u.CachedInputTokens - u.CacheWriteTokens, p.Input},
+		{u.CachedInputTokens, p.CachedInput},
+		{u.CacheWriteTokens, p.CacheWrite},
+		{u.OutputTokens, p.Output},
+	} {
+		h, l := bits.Mul64(uint64(max(part.tokens, 0)), uint64(max(part.price, 0)))
+		var carry uint64
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+	}
+	if hi >= million {
+		return math.MaxInt64
+	}
+	cost, _ := bits.Div64(hi, lo, million)
+	return Money(min(cost, math.MaxInt64))
 }

@@ -1,0 +1,84 @@
+// Package agent is the core: the loop that asks a model, calls its tools and
+// asks again, within a budget, and the events that tell what happens. It knows
+// models and tools by their interfaces, and no server, no database, no queue.
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
+)
+
+// DefaultName is the agent that runs when a request names none.
+const DefaultName = "default"
+
+// Agent is what a team has written down: who answers, with which tools, and
+// what a run may cost. It must not change once a Runner has it.
+type Agent struct {
+	// Name is how a request asks for it.
+	Name string
+	// Description is for those who choose among agents.
+	Description string
+	// SystemPrompt opens every conversation; may be empty.
+	SystemPrompt string
+	// Models are asked in order: the next one where one fails before it has
+	// said anything. At least one.
+	Models []model.Model
+	// Tools may be called by the model.
+	Tools []*tool.Tool
+	// MaxIterations bounds the model calls of a run; positive.
+	MaxIterations int
+	// MaxOutputTokens bounds each reply; positive.
+	MaxOutputTokens int64
+	// MaxTokens bounds the tokens of a run, input and output; positive.
+	MaxTokens int64
+	// MaxCost bounds what a run may cost; positive. A model without a known
+	// price is not bound by it.
+	MaxCost model.Money
+	// Timeout bounds a run's time; positive.
+	Timeout time.Duration
+}
+
+func (a *Agent) validate() error {
+	switch {
+	case a.Name == "":
+		return errors.New("agent without a name")
+	case len(a.Models) == 0:
+		return fmt.Errorf("agent %q: no model", a.Name)
+	case a.MaxIterations <= 0, a.MaxOutputTokens <= 0, a.MaxTokens <= 0, a.MaxCost <= 0, a.Timeout <= 0:
+		return fmt.Errorf("agent %q: every limit must be positive", a.Name)
+	}
+	return nil
+}
+
+// toolset is an agent's tools as the model sees them and as the loop finds them.
+type toolset struct {
+	offered []model.Tool
+	byName  map[string]*tool.Tool
+	names   []string
+}
+
+func newToolset(tools []*tool.Tool) (toolset, error) {
+	set := toolset{byName: make(map[string]*tool.Tool, len(tools))}
+	for _, t := range tools {
+		def := t.Definition()
+		if _, twice := set.byName[def.Name]; twice {
+			return toolset{}, fmt.Errorf("tool %q is given twice", def.Name)
+		}
+		set.byName[def.Name] = t
+		set.names = append(set.names, def.Name)
+		set.offered = append(set.offered, model.Tool{
+			Name:        def.Name,
+			Description: def.Description,
+			Parameters:  def.Parameters,
+		})
+	}
+	slices.Sort(set.names)
+	slices.SortFunc(set.offered, func(a, b model.Tool) int { return strings.Compare(a.Name, b.Name) })
+	return set, nil
+}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/runwire/runwire/agent/model"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+)
+
+// ask makes one model call, falling back to the agent's next model where one
+// fails before it has said anything. The reply and the room it had are r's; a
+// non-nil ending is the run's.
+func (r *Run) ask(ctx context.Context) *ending {
+	for attempt := int32(1); ; attempt++ {
+		m := &r.agent.models[r.answerer]
+		req := r.question(m)
+		if r.room.output <= 0 {
+			return &ending{reason: r.room.bound, why: r.room.why}
+		}
+		if attempt == 1 {
+			r.iterations++
+		}
+		spoke, err := r.attempt(ctx, m, req)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return interrupted(ctx)
+		case spoke || r.answerer == len(r.agent.models)-1:
+			return &ending{reason: agentv1.StopReason_STOP_REASON_MODEL_ERROR, why: publicReason(err), err: err}
+		}
+		r.fallBack(ctx, attempt+1, err)
+	}
+}
+
+// question is what m is asked next, in the room that the budget leaves.
+func (r *Run) question(m *pricedModel) *model.Request {
+	r.asked = m.Name()
+	req := &model.Request{System: r.agent.SystemPrompt, Messages: r.messages, Tools: r.agent.tools.offered}
+	r.room = r.budget.fit(m, m.InputTokens(req), r.agent.MaxOutputTokens)
+	req.MaxOutputTokens = r.room.output
+	return req
+}
+
+// fallBack makes the agent's next model the one that is asked, and says so.
+func (r *Run) fallBack(ctx context.Context, attempt int32, err error) {
+	r.answerer++
+	next := r.agent.models[r.answerer].Name()
+	r.runner.log.WarnContext(ctx, "model failed, asking the next",
+		slog.String("run_id", r.id), slog.String("next", next), slog.Any("error", err))
+	r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
+		Retrying: &agentv1.Retrying{Attempt: attempt, Reason: publicReason(err) + "; asking " + next},
+	}})
+}
+
+// attempt asks one model once and books what that used, however it ended.
+// spoke is whether it has said anything.
+func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (spoke bool, err error) {
+	begin := time.Now()
+	c := chat{}
+	ctx, span := r.runner.telemetry.startChat(ctx, r.span, m, req)
+	c.err = r.generate(ctx, m, req, func(d model.Delta) {
+		if c.firstChunk == 0 {
+			r.spoke = true
+			c.firstChunk = max(time.Since(begin), 1)
+		}
+		if d.Text != "" {
+			r.said.WriteString(d.Text)
+			r.events.speak(ctx, d.Text, false)
+			return
+		}
+		r.events.speak(ctx, d.Reasoning, true)
+	})
+	if c.err == nil {
+		r.spoke = true
+	}
+	c.latency = time.Since(begin)
+	c.cost, c.priced = r.budget.spend(m, r.reply.Usage)
+	r.runner.telemetry.endChat(ctx, span, m, &r.reply, &c)
+	return c.firstChunk > 0, c.err
+}
+
+// generate calls the model and makes of a panic in it an error like another.
+func (r *Run) generate(ctx context.Context, m *pricedModel, req *model.Request, speak func(model.Delta)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(m, p)
+		}
+	}()
+	r.reply = model.Reply{}
+	r.reply, err = m.Generate(ctx, req, speak)
+	return err
+}
+
+func panicked(m *pricedModel, value any) error {
+	return &model.Error{
+		Kind: model.KindBroken, Model: m.Name(), Err: fmt.Errorf("panic: %v\n%s", value, debug.Stack()),
+	}
+}
+
+// publicReason is what callers are told of a model's failure; the cause is in the log.
+func publicReason(err error) string {
+	failed, ok := errors.AsType[*model.Error](err)
+	if !ok {
+		return "the model failed"
+	}
+	switch failed.Kind {
+	case model.KindUnavailable:
+		return "model " + failed.Model + " is unavailable"
+	case model.KindRateLimited:
+		return "model " + failed.Model + " is rate limited by its provider"
+	case model.KindTimeout:
+		return "model " + failed.Model + " fell silent"
+	case model.KindRejected:
+		return "model " + failed.Model + " rejected the request"
+	default:
+		return "model " + failed.Model + " broke off its answer"
+	}
+}
+
+// log writes what operators must know of a run's end, and its content where
+// that is asked for. The access log has the line of every run.
+func (r *Run) log(ctx context.Context, end *ending) {
+	if end.err != nil {
+		r.runner.log.WarnContext(ctx, "run ended by its model", slog.String("run_id", r.id), slog.Any("error", end.err))
+	}
+	if r.runner.logContent {
+		r.runner.log.InfoContext(ctx, "run content", slog.String("run_id", r.id),
+			slog.String("prompt", r.request), slog.String("answer", r.said.String()))
+	}
+}

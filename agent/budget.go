@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/runwire/runwire/agent/model"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+)
+
+// budget is what a run may use and what it has used. Before each model call
+// fit says how much the call may say; after it spend books what it used. So a
+// run passes its budget at most by what a provider bills beyond the
+// max_tokens it was given and the input it was counted to have.
+type budget struct {
+	maxTokens int64
+	maxCost   model.Money
+
+	used      model.Usage
+	cost      model.Money
+	unpriced  bool // a model without a known price was called
+	calls     int64
+	estimated bool
+}
+
+func newBudget(a *Agent, req Request) budget {
+	b := budget{maxTokens: a.MaxTokens, maxCost: a.MaxCost}
+	if req.MaxTokens > 0 {
+		b.maxTokens = min(b.maxTokens, req.MaxTokens)
+	}
+	if req.MaxCost > 0 {
+		b.maxCost = min(b.maxCost, req.MaxCost)
+	}
+	return b
+}
+
+// room is how many output tokens a call may have, and what ends the run when
+// the model uses them all.
+type room struct {
+	output int64
+	bound  agentv1.StopReason
+	why    string
+}
+
+// fit returns the room for a call that reads at most input tokens and would
+// like to say at most want. No room for a single token means that the call
+// must not be made.
+func (b *budget) fit(m *pricedModel, input, want int64) room {
+	fits := room{
+		output: want,
+		bound:  agentv1.StopReason_STOP_REASON_TOKEN_BUDGET,
+		why:    fmt.Sprintf("the answer reached the %d tokens that one reply may have", want),
+	}
+	if left := b.maxTokens - b.tokens() - input; left < fits.output {
+		fits.output = max(left, 0)
+		fits.why = fmt.Sprintf("the run's budget of %d tokens is used up: %d used, the next call reads up to %d",
+			b.maxTokens, b.tokens(), input)
+	}
+	if !m.priced {
+		return fits
+	}
+	if affordable := b.affordable(m.price, input); affordable < fits.output {
+		fits.output = affordable
+		fits.bound = agentv1.StopReason_STOP_REASON_COST_BUDGET
+		fits.why = fmt.Sprintf("the run's budget of %s is used up: %s spent", dollars(b.maxCost), dollars(b.cost))
+	}
+	return fits
+}
+
+// affordable is how many output tokens the money that is left pays for, after
+// an input that is all billed at its dearest. It never says too many.
+func (b *budget) affordable(p model.Price, input int64) int64 {
+	const million = 1_000_000
+	dearest := max(p.Input, p.CachedInput, p.CacheWrite)
+	if dearest == 0 && p.Output == 0 {
+		return math.MaxInt64
+	}
+	// What is left after the input, rounded up, and the rounding of the whole.
+	left := b.maxCost - b.cost - (dearest*model.Money(input)+million-1)/million - 1
+	switch {
+	case left < 0:
+		return 0
+	case p.Output == 0:
+		return math.MaxInt64
+	case left > math.MaxInt64/million:
+		return int64(left/p.Output) * million
+	default:
+		return int64(left * million / p.Output)
+	}
+}
+
+// spend books a call's usage and returns its cost; known is whether there is a price.
+func (b *budget) spend(m *pricedModel, u model.Usage) (cost model.Money, known bool) {
+	b.calls++
+	b.used.InputTokens += u.InputTokens
+	b.used.CachedInputTokens += u.CachedInputTokens
+	b.used.CacheWriteTokens += u.CacheWriteTokens
+	b.used.OutputTokens += u.OutputTokens
+	b.estimated = b.estimated || u.Estimated
+	if !m.priced {
+		b.unpriced = b.unpriced || u.InputTokens+u.OutputTokens > 0
+		return 0, false
+	}
+	cost = m.price.Cost(u)
+	b.cost += cost
+	return cost, true
+}
+
+func (b *budget) tokens() int64 { return b.used.InputTokens + b.used.OutputTokens }
+
+// usage is the budget's account, for events and results.
+func (b *budget) usage() *agentv1.Usage {
+	u := &agentv1.Usage{
+		InputTokens:       b.used.InputTokens,
+		CachedInputTokens: b.used.CachedInputTokens,
+		CacheWriteTokens:  b.used.CacheWriteTokens,
+		OutputTokens:      b.used.OutputTokens,
+		TotalTokens:       b.tokens(),
+		LlmCalls:          b.calls,
+		Estimated:         b.estimated,
+	}
+	if !b.unpriced {
+		usd := b.cost.USD()
+		u.CostUsd = &usd
+	}
+	return u
+}
+
+// dollars writes an amount for people, with as many digits as it needs.
+func dollars(m model.Money) string { return fmt.Sprintf("$%g", m.USD()) }

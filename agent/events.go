@@ -1,0 +1,235 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// waitingLimit is how many bytes of events may wait for a slow reader before
+// the run waits for it too.
+const waitingLimit = 64 << 10
+
+// Events carries one run's events from the loop to one reader. It numbers
+// them, joins adjacent deltas while the reader is slow, and holds the run back
+// once 64 KiB wait; nothing is dropped. One goroutine writes, one reads.
+//
+// A nil *Events is a run that nobody watches: writing to it costs nothing.
+type Events struct {
+	mu       sync.Mutex
+	sequence int64
+	waiting  []*agentv1.RunEvent
+	delta    pendingDelta // follows waiting
+	size     int          // bytes in waiting and delta
+	closed   bool
+
+	ready chan struct{} // the reader may find something
+	room  chan struct{} // the writer may find room
+}
+
+// pendingDelta is one delta, or several joined, not yet made into an event.
+type pendingDelta struct {
+	count     int64
+	reasoning bool
+	first     string // all of it while count is 1, so that a reader that keeps up costs no copy
+	joined    []byte // all of it once count is more
+	at        time.Time
+}
+
+// NewEvents returns the way from one run to one reader.
+func NewEvents() *Events {
+	return &Events{ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// Next returns the next event, waiting for it. It returns io.EOF after the
+// last one, and the context's error when that ends first.
+func (e *Events) Next(ctx context.Context) (*agentv1.RunEvent, error) {
+	for {
+		event, closed := e.take()
+		switch {
+		case event != nil:
+			return event, nil
+		case closed:
+			return nil, io.EOF
+		}
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// take returns what waits first, or nil and whether anything can still come.
+func (e *Events) take() (*agentv1.RunEvent, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var event *agentv1.RunEvent
+	switch {
+	case len(e.waiting) > 0:
+		event = e.waiting[0]
+		e.waiting[0] = nil
+		e.waiting = e.waiting[1:]
+		e.size -= eventSize(event)
+	case e.delta.count > 0:
+		e.size -= e.delta.len()
+		event = e.sealDelta()
+	default:
+		return nil, e.closed
+	}
+	signal(e.room)
+	return event, false
+}
+
+// speak adds a delta, waiting for room until ctx is done. It takes it in any
+// case: a run that is being ended must not lose what it has said.
+func (e *Events) speak(ctx context.Context, text string, reasoning bool) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	e.awaitRoom(ctx)
+	if e.delta.count > 0 && e.delta.reasoning != reasoning {
+		e.flushDelta()
+	}
+	e.sequence++
+	e.size += len(text)
+	e.delta.add(text, reasoning)
+	e.mu.Unlock()
+	signal(e.ready)
+}
+
+// emit adds an event that is no delta. The caller leaves its sequence and
+// create_time to Events.
+func (e *Events) emit(ctx context.Context, event *agentv1.RunEvent) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	e.awaitRoom(ctx)
+	e.flushDelta()
+	e.sequence++
+	event.Sequence = e.sequence
+	event.CreateTime = timestamppb.Now()
+	e.waiting = append(e.waiting, event)
+	e.size += eventSize(event)
+	e.mu.Unlock()
+	signal(e.ready)
+}
+
+// close says that nothing more will come.
+func (e *Events) close() {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	signal(e.ready)
+}
+
+// awaitRoom is called with mu held and returns with it held.
+func (e *Events) awaitRoom(ctx context.Context) {
+	for e.size >= waitingLimit && ctx.Err() == nil {
+		e.mu.Unlock()
+		select {
+		case <-e.room:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+	}
+}
+
+func (e *Events) flushDelta() {
+	if e.delta.count > 0 {
+		e.waiting = append(e.waiting, e.sealDelta())
+	}
+}
+
+// deltaEvent holds a whole text event, so that making one is one allocation.
+type deltaEvent struct {
+	event agentv1.RunEvent
+	time  timestamppb.Timestamp
+	text  agentv1.RunEvent_TextDelta
+	piece agentv1.TextDelta
+}
+
+// sealDelta makes the pending delta into its event. The last sequence given
+// out is always the pending delta's.
+func (e *Events) sealDelta() *agentv1.RunEvent {
+	d := &e.delta
+	made := &deltaEvent{}
+	made.time.Seconds, made.time.Nanos = d.at.Unix(), int32(d.at.Nanosecond()) //nolint:gosec // below 10⁹.
+	made.event.Sequence = e.sequence
+	made.event.Merged = d.count - 1
+	made.event.CreateTime = &made.time
+	if d.reasoning {
+		made.event.Event = &agentv1.RunEvent_ReasoningDelta{
+			ReasoningDelta: &agentv1.ReasoningDelta{Text: d.take()},
+		}
+	} else {
+		made.piece.Text = d.take()
+		made.text.TextDelta = &made.piece
+		made.event.Event = &made.text
+	}
+	return &made.event
+}
+
+func (d *pendingDelta) add(text string, reasoning bool) {
+	switch d.count {
+	case 0:
+		d.first = text
+	case 1:
+		d.joined = append(append(d.joined[:0], d.first...), text...)
+		d.first = ""
+	default:
+		d.joined = append(d.joined, text...)
+	}
+	d.count++
+	d.reasoning = reasoning
+	d.at = time.Now()
+}
+
+func (d *pendingDelta) len() int { return len(d.first) + len(d.joined) }
+
+// take empties d and returns its text. The room that joined took is kept for
+// the next delta unless it is large.
+func (d *pendingDelta) take() string {
+	text := d.first
+	if d.count > 1 {
+		text = string(d.joined)
+	}
+	const keep = 1 << 10
+	if d.joined = d.joined[:0]; cap(d.joined) > keep {
+		d.joined = nil
+	}
+	d.count, d.first = 0, ""
+	return text
+}
+
+// eventSize is roughly what an event holds in memory beyond its fixed part.
+func eventSize(event *agentv1.RunEvent) int {
+	switch e := event.GetEvent().(type) {
+	case *agentv1.RunEvent_TextDelta:
+		return len(e.TextDelta.GetText())
+	case *agentv1.RunEvent_ReasoningDelta:
+		return len(e.ReasoningDelta.GetText())
+	case *agentv1.RunEvent_ToolCallStarted:
+		return len(e.ToolCallStarted.GetArgumentsJson())
+	case *agentv1.RunEvent_ToolCallFinished:
+		return len(e.ToolCallFinished.GetOutput())
+	default:
+		return 0
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/runwire/runwire/agent/model"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Run is one run of an agent. It is executed once, by one goroutine.
+type Run struct {
+	runner  *Runner
+	agent   *configured
+	id      string
+	session string
+	user    string
+	request string
+
+	events *Events
+	span   trace.Span
+	budget budget
+
+	messages   []model.Message
+	answerer   int         // index of the model that is asked now
+	asked      string      // that model's name
+	room       room        // what its reply may have
+	reply      model.Reply // what came of it
+	iterations int32
+	toolCalls  []string
+	callIDs    map[string]struct{}
+	said       strings.Builder // since the last tool call
+	spoke      bool            // anything at all has come of a model
+}
+
+// errTimeout is the cause of a context that ended at the run's own deadline.
+var errTimeout = errors.New("the run's time is up")
+
+// ID is the run's id.
+func (r *Run) ID() string { return r.id }
+
+// Agent is the name of the agent that runs.
+func (r *Run) Agent() string { return r.agent.Name }
+
+// ending is how a run came to its end.
+type ending struct {
+	reason agentv1.StopReason
+	why    string // empty on success
+	err    error  // the model's last error, if that is what ended the run
+}
+
+// Execute runs the agent to its end. It writes the run's events to events, of
+// which the last is `finished`, and returns the same result.
+//
+// When ctx ends, the run ends with STOP_REASON_TIMEOUT or _CANCELLED and keeps
+// what it has; ctx's own deadline is met with a margin, so that the result can
+// still be delivered. The only errors are an *UnavailableError, with which the
+// events end without `finished`, and what a bug makes.
+func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, error) {
+	begin := time.Now()
+	defer events.close()
+	ctx, cancel := r.bound(ctx, begin)
+	defer cancel()
+	r.events = events
+	ctx, r.span = r.runner.telemetry.startRun(ctx, r)
+	defer r.span.End()
+
+	r.messages = []model.Message{{Role: model.RoleUser, Text: r.request}}
+	r.asked = r.agent.models[0].Name()
+	events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
+		RunId: r.id, SessionId: r.session, Agent: r.agent.Name, Model: r.asked,
+	}}})
+
+	end := r.loop(ctx)
+	latency := time.Since(begin)
+	r.runner.telemetry.endRun(ctx, r, end, latency)
+	r.log(ctx, end)
+	if end.err != nil && !r.spoke && r.budget.tokens() == 0 {
+		return nil, &UnavailableError{Err: end.err}
+	}
+	result := r.result(end, latency)
+	events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{
+		Finished: &agentv1.RunFinished{Result: result},
+	}})
+	return result, nil
+}
+
+// bound gives a run its time: the agent's, and what the caller's deadline
+// leaves after a margin of a twentieth, at most 250 ms, for the result's way back.
+func (r *Run) bound(ctx context.Context, begin time.Time) (context.Context, context.CancelFunc) {
+	const maxMargin = 250 * time.Millisecond
+	deadline := begin.Add(r.agent.Timeout)
+	if callers, ok := ctx.Deadline(); ok {
+		margin := min(callers.Sub(begin)/20, maxMargin)
+		if early := callers.Add(-margin); early.Before(deadline) {
+			deadline = early
+		}
+	}
+	return context.WithDeadlineCause(ctx, deadline, errTimeout)
+}
+
+// loop asks the model until it answers without calling a tool.
+func (r *Run) loop(ctx context.Context) *ending {
+	for int(r.iterations) < r.agent.MaxIterations {
+		if end := r.ask(ctx); end != nil {
+			return end
+		}
+		if len(r.reply.ToolCalls) == 0 {
+			r.finishIteration(ctx)
+			return r.answered()
+		}
+		r.callTools(ctx, r.reply.ToolCalls)
+		r.finishIteration(ctx)
+		if ctx.Err() != nil {
+			return interrupted(ctx)
+		}
+	}
+	return &ending{
+		reason: agentv1.StopReason_STOP_REASON_MAX_ITERATIONS,
+		why:    fmt.Sprintf("the agent may ask its model %d times, and has", r.agent.MaxIterations),
+	}
+}
+
+func (r *Run) finishIteration(ctx context.Context) {
+	if r.events == nil {
+		return
+	}
+	r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_IterationFinished{
+		IterationFinished: &agentv1.IterationFinished{Iteration: r.iterations, Usage: r.budget.usage()},
+	}})
+}
+
+// answered says how the run ends whose model has ended its reply without a tool call.
+func (r *Run) answered() *ending {
+	switch r.reply.Stop {
+	case model.StopLength:
+		return &ending{reason: r.room.bound, why: r.room.why}
+	case model.StopContentFilter:
+		return &ending{
+			reason: agentv1.StopReason_STOP_REASON_CONTENT_FILTER,
+			why:    "the model's provider withheld the answer",
+		}
+	default:
+		return &ending{reason: agentv1.StopReason_STOP_REASON_COMPLETED}
+	}
+}
+
+// interrupted says how a run ends whose context has ended.
+func interrupted(ctx context.Context) *ending {
+	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) || errors.Is(cause, context.DeadlineExceeded) {
+		return &ending{reason: agentv1.StopReason_STOP_REASON_TIMEOUT, why: errTimeout.Error()}
+	}
+	return &ending{reason: agentv1.StopReason_STOP_REASON_CANCELLED, why: "the run was cancelled"}
+}
+
+func (r *Run) result(end *ending, latency time.Duration) *agentv1.RunResult {
+	return &agentv1.RunResult{
+		RunId:         r.id,
+		SessionId:     r.session,
+		Agent:         r.agent.Name,
+		Model:         r.asked,
+		Content:       r.said.String(),
+		Success:       end.reason == agentv1.StopReason_STOP_REASON_COMPLETED,
+		StopReason:    end.reason,
+		Error:         end.why,
+		Iterations:    r.iterations,
+		ToolCallsMade: r.toolCalls,
+		Usage:         r.budget.usage(),
+		Latency:       durationpb.New(latency),
+	}
+}

@@ -1,0 +1,147 @@
+package clients_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The README's address, for which the tests put their server's.
+const readmeAddress = "127.0.0.1:50051"
+
+// command is one line after a prompt and the output that is shown with it.
+type command struct {
+	line   string
+	output string
+}
+
+// TestReadmeSession runs the README's commands one after another and compares
+// what they print with what the README shows.
+func TestReadmeSession(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	ran := 0
+	for _, c := range session(read(t, "README.md")) {
+		ran++
+		line := strings.ReplaceAll(c.line, readmeAddress, s.grpc)
+		cmd := exec.Command("sh", "-c", strings.TrimPrefix(line, "bin/"))
+		cmd.Env = []string{"PATH=" + binaries(t) + string(filepath.ListSeparator) + os.Getenv("PATH")}
+		cmd.Dir = t.TempDir()
+		out, err := cmd.CombinedOutput()
+		if shown := strings.HasPrefix(c.output, "ERROR"); shown != (err != nil) {
+			t.Errorf("$ %s\nended with %v", c.line, err)
+		}
+		if !shows(c.output, string(out)) {
+			t.Errorf("$ %s\nprinted\n%s\nthe README shows\n%s", c.line, out, c.output)
+		}
+	}
+	if ran < 7 {
+		t.Errorf("the README has %d commands, want at least 7", ran)
+	}
+}
+
+// TestReadmeFlags finds each flag and variable of `runwire serve` in the
+// README, and no other there.
+func TestReadmeFlags(t *testing.T) {
+	t.Parallel()
+	help, err := exec.Command(filepath.Join(binaries(t), "runwire"), "serve", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`--[a-z][a-z-]+|RUNWIRE_[A-Z_]+`)
+	has := name.FindAllString(string(help), -1)
+	has = append(has, "RUNWIRE_API_KEY")
+	_, section, _ := strings.Cut(read(t, "README.md"), "\n## Serve others\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	shown := name.FindAllString(section, -1)
+	for _, flag := range has {
+		if flag != "--help" && !slices.Contains(shown, flag) {
+			t.Errorf("the README does not show %s", flag)
+		}
+	}
+	for _, flag := range shown {
+		if !slices.Contains(has, flag) {
+			t.Errorf("there is no %s, which the README shows", flag)
+		}
+	}
+}
+
+// TestClientsInDocs finds each piece of code that docs/clients.md shows in the
+// client that the tests run.
+func TestClientsInDocs(t *testing.T) {
+	t.Parallel()
+	doc := read(t, "docs/clients.md")
+	for language, path := range map[string]string{
+		"go": "clients/go/main.go", "js": "clients/node/client.js", "python": "clients/python/client.py",
+	} {
+		source := read(t, path)
+		pieces := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(doc, -1)
+		if len(pieces) == 0 {
+			t.Errorf("docs/clients.md shows nothing of %s", path)
+		}
+		for _, piece := range pieces {
+			if !strings.Contains(source, piece[1]) {
+				t.Errorf("%s does not have\n%s", path, piece[1])
+			}
+		}
+	}
+}
+
+// session is every command of the console blocks, in order.
+func session(markdown string) []command {
+	var commands []command
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(markdown, -1) {
+		for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+			// A command goes on after a line that ends in a backslash.
+			end := regexp.MustCompile(`[^\\](\n|$)`).FindStringIndex(part)[1]
+			commands = append(commands, command{line: strings.TrimSpace(part[:end]), output: part[end:]})
+		}
+	}
+	return commands
+}
+
+// volatile are the values that differ from run to run.
+var volatile = regexp.MustCompile(`("(?:runId|sessionId|createTime|latency)": )"[^"]*"|[0-9.]+ m?s`)
+
+// shows says whether printed is what is shown, where a line of `…` stands for
+// any lines and a volatile value for any other.
+func shows(shown, printed string) bool {
+	pattern := regexp.QuoteMeta(volatile.ReplaceAllString(strings.TrimSpace(shown), "$1*"))
+	pattern = strings.ReplaceAll(pattern+"\n", "\n…\n", `\n(.*\n)*?`)
+	printed = volatile.ReplaceAllString(strings.TrimSpace(printed), "$1*")
+	return regexp.MustCompile(`^` + pattern + `$`).MatchString(printed + "\n")
+}
+
+func TestShows(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		shown, printed string
+		want           bool
+	}{
+		{"a\nb\n", "a\nb\n", true},
+		{"a\nb\n", "a\nc\n", false},
+		{"a\n…\nd\n", "a\nb\nc\nd\n", true},
+		{"a\n…\nd\n", "a\nb\nc\n", false},
+		{"a\n…\n", "a\nb\nc\n", true},
+		{`"runId": "1", "x": "1"`, `"runId": "2", "x": "1"`, true},
+		{`"runId": "1", "x": "1"`, `"runId": "2", "x": "2"`, false},
+		{"", "a", false},
+	} {
+		if got := shows(c.shown, c.printed); got != c.want {
+			t.Errorf("shows(%q, %q) = %t", c.shown, c.printed, got)
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

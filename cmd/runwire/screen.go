@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+)
+
+// screen shows a run to a person: the answer on standard output, and beside it
+// on standard error what the agent thinks and does and what it cost.
+type screen struct {
+	answer, aside voice
+}
+
+// voice is one of the two outputs.
+type voice struct {
+	w      io.Writer
+	clean  bool // w is a terminal, which must not be given orders by a model
+	dim    bool
+	inLine bool // the last character was not the end of a line
+}
+
+func newScreen(term terminal) *screen {
+	s := &screen{
+		answer: voice{w: term.out, clean: isTerminal(term.out)},
+		aside:  voice{w: term.err, clean: isTerminal(term.err)},
+	}
+	s.aside.dim = s.aside.clean && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return s
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// show implements view.
+func (s *screen) show(event *agentv1.RunEvent) error {
+	switch event := event.GetEvent().(type) {
+	case *agentv1.RunEvent_TextDelta:
+		s.aside.endLine()
+		return s.answer.say(event.TextDelta.GetText())
+	case *agentv1.RunEvent_ReasoningDelta:
+		s.answer.endLine()
+		return s.aside.say(event.ReasoningDelta.GetText())
+	case *agentv1.RunEvent_ToolCallStarted:
+		call := event.ToolCallStarted
+		return s.note("→ " + call.GetTool() + " " + call.GetArgumentsJson())
+	case *agentv1.RunEvent_ToolCallFinished:
+		return s.note("← " + describeCall(event.ToolCallFinished))
+	case *agentv1.RunEvent_Retrying:
+		return s.note("↻ " + event.Retrying.GetReason() + "; what it said is void")
+	case *agentv1.RunEvent_Finished:
+		return s.note(describeResult(event.Finished.GetResult()))
+	}
+	return nil
+}
+
+// close implements view.
+func (s *screen) close() {
+	s.answer.endLine()
+	s.aside.endLine()
+}
+
+// note writes a line beside the answer.
+func (s *screen) note(text string) error {
+	s.close()
+	return s.aside.say(oneLine(text) + "\n")
+}
+
+// say writes text as it is, or, on a terminal, what of it is text.
+func (v *voice) say(text string) error {
+	if v.clean {
+		text = withoutControls(text)
+	}
+	if text == "" {
+		return nil
+	}
+	v.inLine = !strings.HasSuffix(text, "\n")
+	if v.dim {
+		text = "\x1b[2m" + text + "\x1b[0m"
+	}
+	_, err := io.WriteString(v.w, text)
+	return err
+}
+
+func (v *voice) endLine() {
+	if v.inLine {
+		_, _ = io.WriteString(v.w, "\n") // the next say meets the same error
+		v.inLine = false
+	}
+}
+
+func describeCall(call *agentv1.ToolCallFinished) string {
+	took := call.GetLatency().AsDuration()
+	if call.GetError() != "" {
+		return fmt.Sprintf("%s failed: %s (%s)", call.GetTool(), call.GetError(), short(took))
+	}
+	return fmt.Sprintf("%s %s (%s)", call.GetTool(), call.GetOutput(), short(took))
+}
+
+// describeResult is the line that ends a run: why it ended, unless it simply
+// has, and what it took.
+func describeResult(r *agentv1.RunResult) string {
+	usage := r.GetUsage()
+	about := ""
+	if usage.GetEstimated() {
+		about = "about "
+	}
+	cost := "cost unknown"
+	if usage.CostUsd != nil {
+		cost = fmt.Sprintf("$%.6g", usage.GetCostUsd())
+	}
+	took := fmt.Sprintf("%s%d tokens (%d in, %d out), %s, %s", about, usage.GetTotalTokens(),
+		usage.GetInputTokens(), usage.GetOutputTokens(), cost, short(r.GetLatency().AsDuration()))
+	if r.GetSuccess() {
+		return took
+	}
+	reason := strings.TrimPrefix(r.GetStopReason().String(), "STOP_REASON_")
+	return fmt.Sprintf("stopped (%s): %s; %s", strings.ToLower(reason), r.GetError(), took)
+}
+
+// short is a duration in a few characters.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
+	case d < time.Minute:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	default:
+		return d.Round(time.Second).String()
+	}
+}

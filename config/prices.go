@@ -1,0 +1,47 @@
+package config
+
+import "github.com/runwire/runwire/agent/model"
+
+// mostPrice keeps sums of money far from overflowing.
+const mostPrice = 1_000 * model.Dollar
+
+// prices reads `prices`, of models of the named providers.
+func (v value) prices(providers []string) map[string]model.Price {
+	prices := make(map[string]model.Price)
+	v.entries(func(name string, entry value) {
+		key := value{in: entry.in, node: entry.key, path: entry.path}
+		if key.model(name, providers) {
+			prices[name] = entry.price()
+		}
+	})
+	return prices
+}
+
+// price reads what a model's tokens cost.
+func (v value) price() model.Price {
+	var price model.Price
+	var input, cachedInput, cacheWrite, output value
+	right := v.object(fields{
+		"input":        keep(&input),
+		"cached_input": keep(&cachedInput),
+		"cache_write":  keep(&cacheWrite),
+		"output":       keep(&output),
+	})
+	dollars(&price.Input, 0, mostPrice)(input)
+	price.CachedInput, price.CacheWrite = price.Input, price.Input
+	dollars(&price.CachedInput, 0, mostPrice)(cachedInput)
+	dollars(&price.CacheWrite, 0, mostPrice)(cacheWrite)
+	dollars(&price.Output, 0, mostPrice)(output)
+	if right || !v.given() {
+		v.needs("input", input)
+		v.needs("output", output)
+	}
+	return price
+}
+
+// needs takes a mistake if v lacks one of its prices.
+func (v value) needs(name string, price value) {
+	if !price.given() {
+		v.lacks("has no "+name, "add it, in US dollars a million tokens")
+	}
+}

@@ -1,0 +1,119 @@
+// Package interceptors is what every call passes before and after its handler:
+// telemetry, access log, recovery, authentication, validation, limits, errors.
+// It knows the contract, and nothing of agents, models or how a server is built.
+package interceptors
+
+import (
+	"fmt"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+)
+
+// Config is what the chain is made of. The zero value serves everybody,
+// without limits, without a log and without telemetry.
+type Config struct {
+	// Log gets a line a call; nil is silence.
+	Log *slog.Logger
+	// TracerProvider gets a span a call; nil is none.
+	TracerProvider trace.TracerProvider
+	// MeterProvider gets each call's duration; nil is none.
+	MeterProvider metric.MeterProvider
+	// Propagator reads the caller's trace from the headers; nil is W3C trace context.
+	Propagator propagation.TextMapPropagator
+	// Keys are the API keys that may call. With none, everybody may do
+	// everything as the tenant DefaultTenant.
+	Keys []Key
+	// Limiter decides whether a run may begin; nil lets all begin.
+	Limiter Limiter
+	// Errors translates what handlers return, the first rule that matches first.
+	Errors []ErrorRule
+	// MaxRequestBytes bounds one request message, before and after unpacking;
+	// 0 is 4 MiB. It takes the place of grpc.MaxRecvMsgSize.
+	MaxRequestBytes int
+}
+
+// ServerOptions makes the server pass every call through the chain. It returns
+// an error if the contract's validation rules do not compile.
+func ServerOptions(cfg Config) ([]grpc.ServerOption, error) {
+	links, err := chain(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("building the interceptor chain: %w", err)
+	}
+	unary := make([]grpc.UnaryServerInterceptor, len(links))
+	stream := make([]grpc.StreamServerInterceptor, len(links))
+	for i, link := range links {
+		unary[i], stream[i] = link.unary, link.stream
+	}
+	return append(decoding(cfg.MaxRequestBytes),
+		grpc.ChainUnaryInterceptor(unary...),
+		grpc.ChainStreamInterceptor(stream...),
+	), nil
+}
+
+// chain is the one order for unary and streaming calls, outermost first.
+func chain(cfg Config) ([]pair, error) {
+	validate, err := validation()
+	if err != nil {
+		return nil, err
+	}
+	return []pair{
+		// Outermost, so that the duration is the whole call's and the log line
+		// has the trace.
+		telemetry(cfg).when(not(open)),
+		// Before recovery, so that a call that panicked is logged like any other.
+		accessLog(cfg.Log, open),
+		// Before everything that could panic.
+		recovery(),
+		// Before anything looks at the request: strangers learn nothing from it.
+		auth(cfg.Keys, requiredScope).when(not(open)),
+		// Before limits, which count by a user id that must be one, and which a
+		// request that cannot run should not use up.
+		onRequest(validate),
+		// The last gate: what passes it has been counted and will run.
+		onRequest(limit(cfg.Limiter)).when(limited),
+		// Innermost, so that only handlers' errors are translated. Those of
+		// health and reflection are part of their published contracts.
+		translation(cfg.Errors).when(not(open)),
+	}, nil
+}
+
+// open says which methods anybody may call: load balancers and grpcurl have no key.
+func open(method string) bool {
+	switch service(method) {
+	case "grpc.health.v1.Health",
+		"grpc.reflection.v1.ServerReflection",
+		"grpc.reflection.v1alpha.ServerReflection":
+		return true
+	default:
+		return false
+	}
+}
+
+// requiredScope is what a key needs for a method; a method that nobody has
+// thought about here is for administrators.
+func requiredScope(method string) Scope {
+	switch method {
+	case agentv1.AgentService_Run_FullMethodName, agentv1.AgentService_StreamRun_FullMethodName:
+		return ScopeRun
+	case agentv1.AgentService_ListAgents_FullMethodName:
+		return scopeAny
+	default:
+		return ScopeAdmin
+	}
+}
+
+// limited says which methods count against the limits: those that run an agent.
+func limited(method string) bool {
+	switch method {
+	case agentv1.AgentService_Run_FullMethodName, agentv1.AgentService_StreamRun_FullMethodName:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,82 @@
+package interceptors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// accessLog writes one line at a call's end. A user's id is in it, because
+// limits count by it and an operator must see whose they are; nothing that a
+// user said is. Quiet methods are logged at debug while they succeed.
+func accessLog(log *slog.Logger, quiet func(method string) bool) pair {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return around(func(ctx context.Context, method string, next func(context.Context) error) error {
+		begin := time.Now()
+		c := &call{}
+		ctx = context.WithValue(ctx, callKey{}, c)
+		err := next(ctx)
+		code := status.Code(err)
+		level := c.level(code)
+		if level == slog.LevelInfo && quiet(method) {
+			level = slog.LevelDebug
+		}
+		if log.Enabled(ctx, level) {
+			log.LogAttrs(ctx, level, "rpc", c.attrs(ctx, method, code, time.Since(begin))...)
+		}
+		return err
+	})
+}
+
+// level is how much a call's end matters to the operator: what a caller did
+// wrong does not.
+func (c *call) level(code codes.Code) slog.Level {
+	switch code {
+	case codes.ResourceExhausted, codes.Unavailable:
+		return slog.LevelWarn
+	case codes.Unknown, codes.DataLoss:
+		return slog.LevelError
+	case codes.Internal:
+		if c.cause == nil { // grpc's word for a caller that breaks its protocol
+			return slog.LevelInfo
+		}
+		return slog.LevelError
+	default:
+		return slog.LevelInfo
+	}
+}
+
+func (c *call) attrs(ctx context.Context, method string, rpcCode codes.Code, took time.Duration) []slog.Attr {
+	attrs := append(make([]slog.Attr, 0, 12),
+		slog.String("method", method),
+		slog.String("code", code.Code(rpcCode).String()), //nolint:gosec // status codes are small.
+		slog.Float64("duration_ms", float64(took)/float64(time.Millisecond)),
+	)
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		add("peer", p.Addr.String())
+	}
+	if c.identity != nil {
+		add("tenant", c.identity.Tenant)
+		add("key", c.identity.Key)
+	}
+	add("user", c.user)
+	add("run_id", c.runID)
+	add("agent", c.agent)
+	if c.cause != nil {
+		add("error", c.cause.Error())
+	}
+	add("stack", string(c.stack))
+	return attrs
+}

@@ -1,0 +1,84 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+)
+
+// validation checks requests against the rules that stand in the contract. The
+// rules are compiled now, so that one that does not compile is found at start.
+func validation() (requestCheck, error) {
+	validator, err := protovalidate.New(protovalidate.WithMessageDescriptors(requestTypes()...))
+	if err != nil {
+		return nil, fmt.Errorf("compiling the contract's rules: %w", err)
+	}
+	return func(ctx context.Context, req any) (func(), error) {
+		message, ok := req.(proto.Message)
+		if !ok {
+			return nil, internalError(ctx, fmt.Errorf("request is a %T", req))
+		}
+		if field, marked := unreadable(message); marked {
+			return nil, unreadableRequest(field)
+		}
+		if err := validator.Validate(message); err != nil {
+			return nil, invalidRequest(ctx, err)
+		}
+		if from, ok := message.(userRequest); ok {
+			callFrom(ctx).user = from.GetUserId()
+		}
+		return nothing, nil
+	}, nil
+}
+
+// userRequest is a request on behalf of a user.
+type userRequest interface{ GetUserId() string }
+
+// requestTypes are the requests of every method in the contract.
+func requestTypes() []protoreflect.MessageDescriptor {
+	var types []protoreflect.MessageDescriptor
+	contract := agentv1.File_agent_v1_agent_service_proto.Package()
+	protoregistry.GlobalFiles.RangeFilesByPackage(contract, func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				types = append(types, methods.Get(j).Input())
+			}
+		}
+		return true
+	})
+	return types
+}
+
+func unreadableRequest(field string) error {
+	if field != "" {
+		return InvalidArgument(&errdetails.BadRequest_FieldViolation{Field: field, Description: "must be valid UTF-8"})
+	}
+	return InvalidArgument(&errdetails.BadRequest_FieldViolation{
+		Description: "the request is not a protobuf message of the method's type",
+	})
+}
+
+// invalidRequest translates the validator's error: one violation a field's rule.
+func invalidRequest(ctx context.Context, err error) error {
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if !ok {
+		return internalError(ctx, fmt.Errorf("validating a request: %w", err))
+	}
+	violations := make([]*errdetails.BadRequest_FieldViolation, len(invalid.Violations))
+	for i, v := range invalid.Violations {
+		violations[i] = &errdetails.BadRequest_FieldViolation{
+			Field:       protovalidate.FieldPathString(v.Proto.GetField()),
+			Description: v.Proto.GetMessage(),
+		}
+	}
+	return InvalidArgument(violations...)
+}

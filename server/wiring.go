@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/runwire/runwire/agent"
+	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
+	"github.com/runwire/runwire/config"
+	"github.com/runwire/runwire/interceptors"
+	"github.com/runwire/runwire/telemetry"
+)
+
+// LoadFile reads a configuration file; with no path it returns the built-in
+// configuration. A file that is wrong is config.Mistakes, all of them.
+func LoadFile(path string) (*config.File, error) {
+	if path == "" {
+		return config.Default(os.LookupEnv)
+	}
+	return config.Load(path, os.LookupEnv, config.Known{Tools: tool.BuiltinNames()})
+}
+
+// newRunner makes the agents that cfg writes down.
+func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry) (*agent.Runner, error) {
+	prices, err := model.DefaultPrices()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(prices, cfg.File.Prices)
+	log := cfg.Log.With(slog.String("logger", "runwire.agent"))
+	build := newBuilder(cfg.File.Providers)
+	agents := make([]agent.Agent, len(cfg.File.Agents))
+	for i, a := range cfg.File.Agents {
+		if agents[i], err = build.agent(a); err != nil {
+			return nil, fmt.Errorf("agent %q: %w", a.Name, err)
+		}
+	}
+	for name := range build.models {
+		if _, known := prices.Lookup(name); !known {
+			log.WarnContext(ctx, "model has no known price, so no run of it is bound by cost", slog.String("model", name))
+		}
+	}
+	return agent.NewRunner(agent.Config{
+		Agents:     agents,
+		Prices:     prices,
+		Meter:      told.MeterProvider,
+		Tracer:     told.TracerProvider,
+		Log:        log,
+		LogContent: cfg.LogContent,
+	})
+}
+
+// builder makes agents out of what a file says of them. Agents share models,
+// and models of one provider its connections.
+type builder struct {
+	providers map[string]config.Provider
+	clients   map[string]*http.Client // by provider
+	models    map[string]model.Model  // by name; offline ones are each agent's own
+}
+
+func newBuilder(providers []config.Provider) *builder {
+	b := &builder{
+		providers: make(map[string]config.Provider, len(providers)),
+		clients:   make(map[string]*http.Client),
+		models:    make(map[string]model.Model),
+	}
+	for _, p := range providers {
+		b.providers[p.Name] = p
+	}
+	return b
+}
+
+func (b *builder) agent(a config.Agent) (agent.Agent, error) {
+	built := agent.Agent{
+		Name:            a.Name,
+		Description:     a.Description,
+		SystemPrompt:    a.SystemPrompt,
+		MaxIterations:   a.MaxIterations,
+		MaxOutputTokens: a.MaxOutputTokens,
+		MaxTokens:       a.MaxTokensPerRun,
+		MaxCost:         a.MaxCostPerRun,
+		Timeout:         a.Timeout,
+	}
+	for _, name := range a.Models {
+		m, err := b.model(name, a.OfflineOptions)
+		if err != nil {
+			return agent.Agent{}, err
+		}
+		built.Models = append(built.Models, m)
+	}
+	for _, name := range a.Tools {
+		t, ok := tool.Builtin(name)
+		if !ok {
+			return agent.Agent{}, fmt.Errorf("no tool %q", name)
+		}
+		built.Tools = append(built.Tools, t)
+	}
+	return built, nil
+}
+
+func (b *builder) model(name string, offline config.OfflineOptions) (model.Model, error) {
+	if name == config.Offline {
+		return model.NewOffline(model.OfflineOptions(offline))
+	}
+	if m, ok := b.models[name]; ok {
+		return m, nil
+	}
+	providerName, modelName, _ := strings.Cut(name, "/")
+	provider, ok := b.providers[providerName]
+	if !ok {
+		return nil, fmt.Errorf("model %q: no provider %q", name, providerName)
+	}
+	if b.clients[provider.Name] == nil {
+		b.clients[provider.Name] = model.NewHTTPClient()
+	}
+	retries := provider.MaxRetries
+	if retries == 0 {
+		retries = -1 // never, where 0 is the model's default
+	}
+	m, err := model.NewOpenAI(model.OpenAIConfig{
+		Name:       name,
+		Model:      modelName,
+		BaseURL:    provider.BaseURL,
+		APIKey:     string(provider.APIKey),
+		Timeout:    provider.Timeout,
+		MaxRetries: retries,
+		HTTPClient: b.clients[provider.Name],
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.models[name] = m
+	return m, nil
+}
+
+// keys are the API keys that may call.
+func keys(cfg Config) []interceptors.Key {
+	var keys []interceptors.Key
+	if cfg.APIKey != "" {
+		keys = append(keys, interceptors.Key{
+			Name:   "RUNWIRE_API_KEY",
+			SHA256: sha256.Sum256([]byte(cfg.APIKey)),
+			Scopes: []interceptors.Scope{interceptors.ScopeRun, interceptors.ScopeTasks, interceptors.ScopeAdmin},
+		})
+	}
+	for _, k := range cfg.File.Keys {
+		key := interceptors.Key{Name: k.Name, Tenant: k.Tenant, SHA256: k.SHA256}
+		for _, scope := range k.Scopes {
+			key.Scopes = append(key.Scopes, interceptors.Scope(scope))
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// limits are the file's, and the flags' where the file leaves it to them.
+func limits(cfg Config) interceptors.Limits {
+	file := cfg.File.Limits
+	return interceptors.Limits{
+		PerUser: interceptors.Window{
+			Requests: or(file.PerUser.Requests, cfg.RateLimit),
+			Length:   or(file.PerUser.Window, cfg.RateWindow),
+		},
+		Service:        interceptors.Window{Requests: file.Global.Requests, Length: file.Global.Window},
+		ConcurrentRuns: file.PerUser.ConcurrentRuns,
+	}
+}
+
+func or[T int | time.Duration](said *T, otherwise T) T {
+	if said != nil {
+		return *said
+	}
+	return otherwise
+}
