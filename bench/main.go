@@ -20,8 +20,9 @@ func main() {
 	streams := flag.Int("streams", 10000, "how many streams the memory is measured with")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *rounds, *each, *streams); err != nil {
+	err := run(ctx, *rounds, *each, *streams)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

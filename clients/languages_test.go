@@ -50,7 +50,7 @@ var conversations = []conversation{
 	},
 	{
 		name: "gets what was said by its deadline", server: "slow", args: []string{"stream", "Go on."},
-		env:  []string{"DEADLINE=3"},
+		env:  []string{"DEADLINE=5"},
 		want: `(?s).+\nSTOP_REASON_TIMEOUT tools= tokens=[1-9]\d*\n`,
 	},
 	{

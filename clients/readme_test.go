@@ -3,6 +3,7 @@ package clients_test
 import (
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -75,18 +76,36 @@ func TestReadmeFlags(t *testing.T) {
 func TestClientsInDocs(t *testing.T) {
 	t.Parallel()
 	doc := read(t, "docs/clients.md")
-	for language, path := range map[string]string{
+	for language, file := range map[string]string{
 		"go": "clients/go/main.go", "js": "clients/node/client.js", "python": "clients/python/client.py",
 	} {
-		source := read(t, path)
+		source := read(t, file)
 		pieces := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(doc, -1)
 		if len(pieces) == 0 {
-			t.Errorf("docs/clients.md shows nothing of %s", path)
+			t.Errorf("docs/clients.md shows nothing of %s", file)
 		}
 		for _, piece := range pieces {
 			if !strings.Contains(source, piece[1]) {
-				t.Errorf("%s does not have\n%s", path, piece[1])
+				t.Errorf("%s does not have\n%s", file, piece[1])
 			}
+		}
+	}
+}
+
+// TestDependenciesAreExplained finds each module that go.mod names, but for
+// those that others bring along, in docs/dependencies.md.
+func TestDependenciesAreExplained(t *testing.T) {
+	t.Parallel()
+	doc := read(t, "docs/dependencies.md")
+	modules := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(read(t, "go.mod"), -1)
+	if len(modules) == 0 {
+		t.Fatal("go.mod names no module")
+	}
+	for _, module := range modules {
+		// Parts of one project may be named by their last element.
+		if !strings.Contains(doc, module[1]) && !strings.Contains(doc, "`"+path.Base(module[1])+"`") &&
+			!strings.Contains(doc, strings.TrimPrefix(module[1], "go.opentelemetry.io/otel")+"`") {
+			t.Errorf("docs/dependencies.md does not say what %s is for", module[1])
 		}
 	}
 }
@@ -137,9 +156,9 @@ func TestShows(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, path string) string {
+func read(t *testing.T, file string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, path))
+	data, err := os.ReadFile(filepath.Join(root, file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,11 +36,16 @@ func newAgent(name string) Agent {
 	}
 }
 
+// offlinePace is how fast the built-in agent speaks while no model answers: as
+// fast as many do, so that one can see it stream.
+const offlinePace = 20 * time.Millisecond
+
 // defaultAgent is the one that there is when the file names none.
 func defaultAgent(openAI Provider) Agent {
 	a := newAgent("default")
 	a.Description = "Answers questions and does arithmetic."
 	a.Models = []string{Offline}
+	a.OfflineOptions.TokenInterval = offlinePace
 	if openAI.APIKey != "" {
 		a.Models = []string{OpenAI + "/gpt-4o-mini"}
 	}

@@ -27,14 +27,14 @@ type Key struct {
 const howToSend = "send it as `x-api-key: KEY` or `authorization: Bearer KEY`"
 
 // auth lets those in who have a key with the scope that the method needs.
-func auth(keys []Key, required func(method string) Scope) pair {
+func auth(keys []Key, required func(method string) Scope) wrap {
 	ring := newKeyring(keys)
-	return around(func(ctx context.Context, method string, next func(context.Context) error) error {
-		if err := ring.admit(ctx, required(method)); err != nil {
+	return func(ctx context.Context, p *passage) error {
+		if err := ring.admit(ctx, required(p.method)); err != nil {
 			return err
 		}
-		return next(ctx)
-	})
+		return p.next(ctx)
+	}
 }
 
 // keyring knows keys by their hashes.

@@ -45,41 +45,36 @@ func ServerOptions(cfg Config) ([]grpc.ServerOption, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the interceptor chain: %w", err)
 	}
-	unary := make([]grpc.UnaryServerInterceptor, len(links))
-	stream := make([]grpc.StreamServerInterceptor, len(links))
-	for i, link := range links {
-		unary[i], stream[i] = link.unary, link.stream
-	}
 	return append(decoding(cfg.MaxRequestBytes),
-		grpc.ChainUnaryInterceptor(unary...),
-		grpc.ChainStreamInterceptor(stream...),
+		grpc.ChainUnaryInterceptor(links.unary),
+		grpc.ChainStreamInterceptor(links.stream),
 	), nil
 }
 
 // chain is the one order for unary and streaming calls, outermost first.
-func chain(cfg Config) ([]pair, error) {
+func chain(cfg Config) (links, error) {
 	validate, err := validation()
 	if err != nil {
 		return nil, err
 	}
-	return []pair{
+	return links{
 		// Outermost, so that the duration is the whole call's and the log line
 		// has the trace.
-		telemetry(cfg).when(not(open)),
+		{not(open), telemetry(cfg)},
 		// Before recovery, so that a call that panicked is logged like any other.
-		accessLog(cfg.Log, open),
+		{nil, accessLog(cfg.Log, open)},
 		// Before everything that could panic.
-		recovery(),
+		{nil, recovery},
 		// Before anything looks at the request: strangers learn nothing from it.
-		auth(cfg.Keys, requiredScope).when(not(open)),
+		{not(open), auth(cfg.Keys, requiredScope)},
 		// Before limits, which count by a user id that must be one, and which a
 		// request that cannot run should not use up.
-		onRequest(validate),
+		{nil, onRequest(validate)},
 		// The last gate: what passes it has been counted and will run.
-		onRequest(limit(cfg.Limiter)).when(limited),
+		{limited, onRequest(limit(cfg.Limiter))},
 		// Innermost, so that only handlers' errors are translated. Those of
 		// health and reflection are part of their published contracts.
-		translation(cfg.Errors).when(not(open)),
+		{not(open), translation(cfg.Errors)},
 	}, nil
 }
 

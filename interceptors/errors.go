@@ -13,13 +13,13 @@ import (
 type ErrorRule func(err error) *Error
 
 // translation makes handlers' errors into what callers may know.
-func translation(rules []ErrorRule) pair {
-	return around(func(ctx context.Context, _ string, next func(context.Context) error) error {
-		if err := next(ctx); err != nil {
+func translation(rules []ErrorRule) wrap {
+	return func(ctx context.Context, p *passage) error {
+		if err := p.next(ctx); err != nil {
 			return translate(ctx, rules, err)
 		}
 		return nil
-	})
+	}
 }
 
 // translate returns an *Error for any error. A status that was not made here

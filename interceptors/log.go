@@ -14,25 +14,25 @@ import (
 // accessLog writes one line at a call's end. A user's id is in it, because
 // limits count by it and an operator must see whose they are; nothing that a
 // user said is. Quiet methods are logged at debug while they succeed.
-func accessLog(log *slog.Logger, quiet func(method string) bool) pair {
+func accessLog(log *slog.Logger, quiet func(method string) bool) wrap {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return around(func(ctx context.Context, method string, next func(context.Context) error) error {
+	return func(ctx context.Context, p *passage) error {
 		begin := time.Now()
 		c := &call{}
 		ctx = context.WithValue(ctx, callKey{}, c)
-		err := next(ctx)
+		err := p.next(ctx)
 		code := status.Code(err)
 		level := c.level(code)
-		if level == slog.LevelInfo && quiet(method) {
+		if level == slog.LevelInfo && quiet(p.method) {
 			level = slog.LevelDebug
 		}
 		if log.Enabled(ctx, level) {
-			log.LogAttrs(ctx, level, "rpc", c.attrs(ctx, method, code, time.Since(begin))...)
+			log.LogAttrs(ctx, level, "rpc", c.attrs(ctx, p.method, code, time.Since(begin))...)
 		}
 		return err
-	})
+	}
 }
 
 // level is how much a call's end matters to the operator: what a caller did

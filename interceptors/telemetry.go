@@ -22,20 +22,20 @@ import (
 // handler, grpc would make an event of every message, one a streamed token,
 // for a handler that does nothing with them. Interceptors also see registered
 // methods only, so that a caller cannot invent values for a metric's label.
-func telemetry(cfg Config) pair {
+func telemetry(cfg Config) wrap {
 	handler := otelgrpc.NewServerHandler(
 		otelgrpc.WithTracerProvider(cmp.Or[trace.TracerProvider](cfg.TracerProvider, nooptrace.NewTracerProvider())),
 		otelgrpc.WithMeterProvider(cmp.Or[metric.MeterProvider](cfg.MeterProvider, noopmetric.NewMeterProvider())),
 		otelgrpc.WithPropagators(cmp.Or[propagation.TextMapPropagator](cfg.Propagator, propagation.TraceContext{})),
 	)
-	return around(func(ctx context.Context, method string, next func(context.Context) error) error {
-		ctx = handler.TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: method})
+	return func(ctx context.Context, p *passage) error {
+		ctx = handler.TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: p.method})
 		begin := time.Now()
-		if p, ok := peer.FromContext(ctx); ok && trace.SpanFromContext(ctx).IsRecording() {
-			handler.HandleRPC(ctx, &stats.InHeader{FullMethod: method, RemoteAddr: p.Addr, LocalAddr: p.LocalAddr})
+		if from, ok := peer.FromContext(ctx); ok && trace.SpanFromContext(ctx).IsRecording() {
+			handler.HandleRPC(ctx, &stats.InHeader{FullMethod: p.method, RemoteAddr: from.Addr, LocalAddr: from.LocalAddr})
 		}
-		err := next(ctx)
+		err := p.next(ctx)
 		handler.HandleRPC(ctx, &stats.End{BeginTime: begin, EndTime: time.Now(), Error: err})
 		return err
-	})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/runwire/runwire/server"
@@ -35,8 +36,14 @@ type serveCommand struct {
 	LogFormat string `help:"Format of the log: ${enum}; auto is text on a terminal, else json." enum:"auto,json,text" default:"auto"`
 }
 
+// ballast is how many bytes of the heap are never touched. They take address
+// space and no memory, and let a busy server with little in use collect its
+// garbage ten times a second instead of fifty.
+const ballast = 16 << 20
+
 // Run serves until ctx ends and all is drained.
 func (c *serveCommand) Run(ctx context.Context, term terminal) error {
+	defer runtime.KeepAlive(make([]byte, ballast))
 	cfg, err := c.config()
 	if err != nil {
 		return err
