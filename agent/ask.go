@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -32,7 +33,7 @@ func (r *Run) ask(ctx context.Context) *ending {
 		case ctx.Err() != nil:
 			return interrupted(ctx)
 		case spoke || r.answerer == len(r.agent.models)-1:
-			return &ending{reason: agentv1.StopReason_STOP_REASON_MODEL_ERROR, why: publicReason(err), err: err}
+			return modelFailed(err)
 		}
 		r.fallBack(ctx, attempt+1, err)
 	}
@@ -64,7 +65,14 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 	begin := time.Now()
 	c := chat{}
 	ctx, span := r.runner.telemetry.startChat(ctx, r.span, m, req)
-	c.err = r.generate(ctx, m, req, func(d model.Delta) {
+	asking, hangUp := context.WithCancelCause(ctx)
+	defer hangUp(nil)
+	patience := mostBytes(req.MaxOutputTokens)
+	c.err = r.generate(asking, m, req, func(d model.Delta) {
+		if patience -= len(d.Text) + len(d.Reasoning); patience < 0 {
+			hangUp(errEndless)
+			return
+		}
 		if c.firstChunk == 0 {
 			r.spoke = true
 			c.firstChunk = max(time.Since(begin), 1)
@@ -76,6 +84,9 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 		}
 		r.events.speak(ctx, d.Reasoning, true)
 	})
+	if patience < 0 {
+		c.err, r.reply.Stop, r.reply.ToolCalls = nil, model.StopLength, nil
+	}
 	if c.err == nil {
 		r.spoke = true
 	}
@@ -83,6 +94,17 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 	c.cost, c.priced = r.budget.spend(m, r.reply.Usage)
 	r.runner.telemetry.endChat(ctx, span, m, &r.reply, &c)
 	return c.firstChunk > 0, c.err
+}
+
+// errEndless is the cause with which a reply is broken off that does not end
+// where its max_tokens does.
+var errEndless = errors.New("the reply is longer than its max_tokens allow")
+
+// mostBytes is how long a reply of so many tokens can be. A token is four bytes
+// of prose, and seldom more than 64 of anything.
+func mostBytes(tokens int64) int {
+	const perToken, anyway = 64, 4 << 10
+	return int(min(tokens, math.MaxInt/perToken-anyway))*perToken + anyway
 }
 
 // generate calls the model and makes of a panic in it an error like another.
@@ -100,6 +122,16 @@ func (r *Run) generate(ctx context.Context, m *pricedModel, req *model.Request, 
 func panicked(m *pricedModel, value any) error {
 	return &model.Error{
 		Kind: model.KindBroken, Model: m.Name(), Err: fmt.Errorf("panic: %v\n%s", value, debug.Stack()),
+	}
+}
+
+// modelFailed is how a run ends whose last model has failed. One that rejected
+// the request is not down: asking again would be rejected again.
+func modelFailed(err error) *ending {
+	failed, ok := errors.AsType[*model.Error](err)
+	return &ending{
+		reason: agentv1.StopReason_STOP_REASON_MODEL_ERROR, why: publicReason(err), err: err,
+		unavailable: !ok || failed.Kind != model.KindRejected,
 	}
 }
 
@@ -126,7 +158,7 @@ func publicReason(err error) string {
 // log writes what operators must know of a run's end, and its content where
 // that is asked for. The access log has the line of every run.
 func (r *Run) log(ctx context.Context, end *ending) {
-	if end.err != nil {
+	if end.err != nil && (r.spoke || !end.unavailable) { // else the access log has it
 		r.runner.log.WarnContext(ctx, "run ended by its model", slog.String("run_id", r.id), slog.Any("error", end.err))
 	}
 	if r.runner.logContent {

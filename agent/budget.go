@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/runwire/runwire/agent/model"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
@@ -62,7 +63,8 @@ func (b *budget) fit(m *pricedModel, input, want int64) room {
 	if affordable := b.affordable(m.price, input); affordable < fits.output {
 		fits.output = affordable
 		fits.bound = agentv1.StopReason_STOP_REASON_COST_BUDGET
-		fits.why = fmt.Sprintf("the run's budget of %s is used up: %s spent", dollars(b.maxCost), dollars(b.cost))
+		fits.why = fmt.Sprintf("the run's budget of %s is used up: %s spent, the next call could cost more than the rest",
+			dollars(b.maxCost), dollars(b.cost))
 	}
 	return fits
 }
@@ -127,4 +129,4 @@ func (b *budget) usage() *agentv1.Usage {
 }
 
 // dollars writes an amount for people, with as many digits as it needs.
-func dollars(m model.Money) string { return fmt.Sprintf("$%g", m.USD()) }
+func dollars(m model.Money) string { return "$" + strconv.FormatFloat(m.USD(), 'f', -1, 64) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/runwire/runwire/agent/model"
@@ -70,18 +71,20 @@ func (r *Run) identify(calls []model.ToolCall) {
 	}
 }
 
-// startTools starts every call, parallelTools at a time, and returns a channel
-// for each outcome. All goroutines end when the calls do, which tool.Call bounds.
-func (r *Run) startTools(ctx context.Context, calls []model.ToolCall) []<-chan outcome {
-	outcomes := make([]<-chan outcome, len(calls))
-	places := make(chan struct{}, parallelTools)
-	for i, call := range calls {
-		done := make(chan outcome, 1)
-		outcomes[i] = done
+// startTools makes the calls in order, parallelTools at a time, and returns a
+// channel for each outcome. Its goroutines end when the calls do, which
+// tool.Call bounds.
+func (r *Run) startTools(ctx context.Context, calls []model.ToolCall) []chan outcome {
+	outcomes := make([]chan outcome, len(calls))
+	for i := range outcomes {
+		outcomes[i] = make(chan outcome, 1)
+	}
+	var taken atomic.Int64
+	for range min(len(calls), parallelTools) {
 		go func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			done <- r.callTool(ctx, call)
+			for i := taken.Add(1) - 1; i < int64(len(calls)); i = taken.Add(1) - 1 {
+				outcomes[i] <- r.callTool(ctx, calls[i])
+			}
 		}()
 	}
 	return outcomes

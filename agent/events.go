@@ -18,7 +18,7 @@ const waitingLimit = 64 << 10
 // them, joins adjacent deltas while the reader is slow, and holds the run back
 // once 64 KiB wait; nothing is dropped. One goroutine writes, one reads.
 //
-// A nil *Events is a run that nobody watches: writing to it costs nothing.
+// A nil *Events is a run that nobody watches; what is written to it is gone.
 type Events struct {
 	mu       sync.Mutex
 	sequence int64
@@ -211,19 +211,21 @@ func (d *pendingDelta) take() string {
 	return text
 }
 
-// eventSize is roughly what an event holds in memory beyond its fixed part.
+// eventSize is roughly what an event that is no delta holds in memory. A delta
+// counts by its text alone, joined or not.
 func eventSize(event *agentv1.RunEvent) int {
+	const fixed = 200
 	switch e := event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
 		return len(e.TextDelta.GetText())
 	case *agentv1.RunEvent_ReasoningDelta:
 		return len(e.ReasoningDelta.GetText())
 	case *agentv1.RunEvent_ToolCallStarted:
-		return len(e.ToolCallStarted.GetArgumentsJson())
+		return fixed + len(e.ToolCallStarted.GetArgumentsJson())
 	case *agentv1.RunEvent_ToolCallFinished:
-		return len(e.ToolCallFinished.GetOutput())
+		return fixed + len(e.ToolCallFinished.GetOutput())
 	default:
-		return 0
+		return fixed
 	}
 }
 

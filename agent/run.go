@@ -52,6 +52,8 @@ type ending struct {
 	reason agentv1.StopReason
 	why    string // empty on success
 	err    error  // the model's last error, if that is what ended the run
+	// unavailable: no model could be reached, or none has answered.
+	unavailable bool
 }
 
 // Execute runs the agent to its end. It writes the run's events to events, of
@@ -80,7 +82,7 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	latency := time.Since(begin)
 	r.runner.telemetry.endRun(ctx, r, end, latency)
 	r.log(ctx, end)
-	if end.err != nil && !r.spoke && r.budget.tokens() == 0 {
+	if end.unavailable && !r.spoke {
 		return nil, &UnavailableError{Err: end.err}
 	}
 	result := r.result(end, latency)

@@ -291,6 +291,48 @@ func TestRunCallsToolsInParallelAndTellsInOrder(t *testing.T) {
 	})
 }
 
+// A provider that ignores max_tokens is hung up on: neither memory nor money
+// hangs on its good will.
+func TestRunBreaksOffAnEndlessReply(t *testing.T) {
+	t.Parallel()
+	a := anAgent(&script{name: "test/m", turns: []turn{{
+		say: slices.Repeat([]string{strings.Repeat("x", 1000)}, 1_000_000), usage: used(5, 1_000_000),
+	}}})
+	a.MaxOutputTokens = 100
+	result, events, err := execute(t.Context(), t, newRunner(t, agent.Config{Agents: []agent.Agent{a}}), agent.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(result.GetContent()); result.GetStopReason() != tokenBudget || n == 0 || n > 100*64+4<<10 {
+		t.Errorf("%v after %d bytes", result.GetStopReason(), n)
+	}
+	checkStream(t, events, result)
+}
+
+func TestRunCallsSoManyToolsAtOnceAndNoMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := anAgent(&script{name: "test/m", turns: []turn{
+			{calls: slices.Repeat([]model.ToolCall{{Name: "second"}}, 40)}, {say: []string{"Done."}},
+		}})
+		var now, most atomic.Int32
+		a.Tools = []*tool.Tool{aTool(t, "second", func(ctx context.Context, _ json.RawMessage) (string, error) {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer now.Add(-1)
+			return "", wait(ctx, time.Second)
+		})}
+		begin := time.Now()
+		if _, _, err := execute(t.Context(), t, newRunner(t, agent.Config{Agents: []agent.Agent{a}}), agent.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != 3*time.Second || most.Load() != 16 {
+			t.Errorf("40 calls of a second took %v, %d at once", took, most.Load())
+		}
+	})
+}
+
 func TestRunGoesOnAfterAToolHasFailed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

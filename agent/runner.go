@@ -13,14 +13,20 @@ import (
 )
 
 // UnknownAgentError says that a request named an agent that is not configured.
-type UnknownAgentError struct{ Name string }
+type UnknownAgentError struct {
+	// Name is what the request asked for.
+	Name string
+}
 
 // Error names the agent.
 func (e *UnknownAgentError) Error() string { return fmt.Sprintf("no agent is named %q", e.Name) }
 
 // UnavailableError says that a run ended before any model had answered at all:
-// nothing was said and nothing is owed. It wraps the last model's *model.Error.
-type UnavailableError struct{ Err error }
+// each was down, or silent until its time was up.
+type UnavailableError struct {
+	// Err is the last model's *model.Error.
+	Err error
+}
 
 // Error gives the cause, for the log.
 func (e *UnavailableError) Error() string { return "no model answered: " + e.Err.Error() }

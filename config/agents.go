@@ -59,8 +59,9 @@ func defaultAgent(openAI Provider) Agent {
 func (v value) agents(providers []string) []Agent {
 	var agents []Agent
 	mapping := v.entries(func(name string, entry value) {
+		agent := entry.agent(name, providers) // for its mistakes, whatever its name
 		if entry.named(name) {
-			agents = append(agents, entry.agent(name, providers))
+			agents = append(agents, agent)
 		}
 	})
 	if v.node != nil && (!v.given() || mapping && len(v.node.Content) == 0) {

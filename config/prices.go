@@ -10,8 +10,9 @@ func (v value) prices(providers []string) map[string]model.Price {
 	prices := make(map[string]model.Price)
 	v.entries(func(name string, entry value) {
 		key := value{in: entry.in, node: entry.key, path: entry.path}
+		price := entry.price() // for its mistakes, whatever its name
 		if key.model(name, providers) {
-			prices[name] = entry.price()
+			prices[name] = price
 		}
 	})
 	return prices

@@ -67,12 +67,20 @@ func identifier(into *string) func(value) {
 
 // named says whether s can be a name, and takes a mistake if not.
 func (v value) named(s string) bool {
-	const longest = 64
-	if s == "" || len(s) > longest || strings.ContainsFunc(s, notNameRune) || strings.ContainsAny(s[:1], "_.-") {
-		v.lacks(`a name is 1 to 64 letters, digits, "_", "." and "-", a letter or digit first`, "")
+	if !ValidName(s) {
+		v.lacks("a name is "+NameRule, "")
 		return false
 	}
 	return true
+}
+
+// NameRule says in words what ValidName allows.
+const NameRule = `1 to 64 letters, digits, "_", "." and "-", a letter or digit first`
+
+// ValidName says whether an agent, a provider, a key or a tenant can be called so.
+func ValidName(s string) bool {
+	const longest = 64
+	return s != "" && len(s) <= longest && !strings.ContainsFunc(s, notNameRune) && !strings.ContainsAny(s[:1], "_.-")
 }
 
 func isNameRune(c rune) bool {

@@ -22,7 +22,7 @@ import (
 
 // markField is the number of the unknown field that is the mark; its content
 // is the name of the field that could not be read, or nothing. Protobuf
-// reserves the number, so no message can ever have it.
+// reserves the number, so no message of a contract has it.
 const markField protowire.Number = 19999
 
 // defaultMaxRequestBytes is grpc's own.
@@ -59,7 +59,13 @@ func unreadable(m proto.Message) (field string, marked bool) {
 		}
 		if number == markField && kind == protowire.BytesType {
 			content, _ := protowire.ConsumeBytes(unknown[n:])
-			return string(content), true
+			// A caller may send the field itself: it is told no more than the
+			// name of a field there is.
+			named := m.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(content))
+			if named == nil {
+				return "", true
+			}
+			return string(named.Name()), true
 		}
 		unknown = unknown[n+length:]
 	}

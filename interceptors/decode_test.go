@@ -152,6 +152,7 @@ func TestMarkAmongUnknownFields(t *testing.T) {
 		"nothing unknown":        {},
 		"only unknown":           {unknown: unknown},
 		"only the mark":          {unknown: mark("message"), field: "message", marked: true},
+		"a mark of no field":     {unknown: mark("hello\xff"), marked: true},
 		"the mark after unknown": {unknown: append(bytes.Clone(unknown), mark("")...), marked: true},
 	}
 	for name, test := range tests {

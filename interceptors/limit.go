@@ -45,7 +45,7 @@ func limit(limiter Limiter) requestCheck {
 	return func(ctx context.Context, req any) (func(), error) {
 		from, ok := req.(userRequest)
 		if limiter == nil || !ok {
-			return nothing, nil
+			return nil, nil //nolint:nilnil // nothing to do when the call has ended.
 		}
 		caller, _ := Caller(ctx)
 		release, err := limiter.Acquire(ctx, caller.Tenant, from.GetUserId())

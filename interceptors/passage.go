@@ -83,11 +83,8 @@ func (p *passage) end() {
 	}
 }
 
-// nothing is what there is to do for most checks when the call has ended.
-func nothing() {}
-
-// requestCheck looks at a request before the handler does. Unless it refuses,
-// it returns what to call when the call has ended.
+// requestCheck looks at a request before the handler does. What it returns as
+// done, unless nil, is called when the call has ended.
 type requestCheck func(ctx context.Context, req any) (done func(), err error)
 
 // onRequest is a link that looks at the request. A method that streams its
@@ -105,7 +102,7 @@ func onRequest(check requestCheck) wrap {
 
 func (p *passage) check(ctx context.Context, check requestCheck, req any) error {
 	done, err := check(ctx, req)
-	if err == nil {
+	if done != nil {
 		p.ended = append(p.ended, done)
 	}
 	return err

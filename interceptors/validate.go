@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -29,15 +30,20 @@ func validation() (requestCheck, error) {
 		if field, marked := unreadable(message); marked {
 			return nil, unreadableRequest(field)
 		}
-		if err := validator.Validate(message); err != nil {
-			return nil, invalidRequest(ctx, err)
-		}
-		if from, ok := message.(userRequest); ok {
+		invalid := validator.Validate(message)
+		if from, ok := message.(userRequest); ok && utf8.RuneCountInString(from.GetUserId()) <= longestUser {
 			callFrom(ctx).user = from.GetUserId()
 		}
-		return nothing, nil
+		if invalid != nil {
+			return nil, invalidRequest(ctx, invalid)
+		}
+		return nil, nil //nolint:nilnil // nothing to do when the call has ended.
 	}, nil
 }
+
+// longestUser is how many characters of a user id are logged: what the contract
+// allows.
+const longestUser = 128
 
 // userRequest is a request on behalf of a user.
 type userRequest interface{ GetUserId() string }

@@ -83,7 +83,7 @@ func (l *WindowLimiter) Acquire(_ context.Context, tenant, user string) (func(),
 	}
 	l.service.add(now, l.limits.Service)
 	if !l.limits.PerUser.set() && l.limits.ConcurrentRuns <= 0 {
-		return nothing, nil
+		return func() {}, nil
 	}
 	element := l.users[id]
 	if element == nil {

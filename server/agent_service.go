@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -19,6 +18,7 @@ type agentService struct {
 	agentv1.UnimplementedAgentServiceServer
 
 	runner *agent.Runner
+	calls  *calls
 	// ending is done when calls that still run must end now.
 	ending context.Context
 	// stall is how long a stream's reader may take nothing before it is cut off.
@@ -37,6 +37,7 @@ type runRequest interface {
 
 // Run implements agentv1.AgentServiceServer.
 func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agentv1.RunResponse, error) {
+	defer s.calls.enter()()
 	run, err := s.newRun(ctx, req)
 	if err != nil {
 		return nil, err
@@ -52,6 +53,7 @@ func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agent
 
 // StreamRun implements agentv1.AgentServiceServer.
 func (s *agentService) StreamRun(req *agentv1.StreamRunRequest, stream grpc.ServerStreamingServer[agentv1.StreamRunResponse]) error {
+	defer s.calls.enter()()
 	run, err := s.newRun(stream.Context(), req)
 	if err != nil {
 		return err
@@ -61,7 +63,11 @@ func (s *agentService) StreamRun(req *agentv1.StreamRunRequest, stream grpc.Serv
 	events := agent.NewEvents()
 	sender := startSender(stream, events, s.stall, cancel)
 	result, err := run.Execute(ctx, events)
-	return errors.Join(sender.wait(), cutOff(ctx, result, err))
+	sent := sender.wait()
+	if err = cutOff(ctx, result, err); err != nil {
+		return err
+	}
+	return sent
 }
 
 // ListAgents implements agentv1.AgentServiceServer.

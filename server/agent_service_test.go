@@ -62,6 +62,12 @@ func provided(t *testing.T, answer http.HandlerFunc) *config.File {
 	return f
 }
 
+// impatient makes the provider's time short.
+func impatient(f *config.File) *config.File {
+	f.Providers[0].Timeout = 50 * time.Millisecond
+	return f
+}
+
 func TestBothWaysOfRunningEndAlike(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -91,6 +97,22 @@ func TestBothWaysOfRunningEndAlike(t *testing.T) {
 			}),
 			request: &agentv1.RunRequest{Message: "Hello?", UserId: "alice"},
 			code:    codes.Unavailable, want: "no model answered [retry_delay:{seconds:7}]",
+		},
+		"without a model that says anything": {
+			file: impatient(provided(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // so that the end of the connection is seen
+				<-r.Context().Done()
+			})),
+			request: &agentv1.RunRequest{Message: "Hello?", UserId: "alice"},
+			code:    codes.Unavailable, want: "no model answered [retry_delay:{seconds:5}]",
+		},
+		"with a request that the provider rejects": {
+			file: provided(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprint(w, `{"error":{"message":"secret"}}`)
+			}),
+			request: &agentv1.RunRequest{Message: "Hello?", UserId: "alice"},
+			want:    "MODEL_ERROR rejected",
 		},
 		"with half an answer": {
 			file: provided(t, func(w http.ResponseWriter, _ *http.Request) {

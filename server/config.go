@@ -93,6 +93,15 @@ func (c *Config) fill() (err error) {
 	return err
 }
 
+// longestCall is how long a call may take by what is configured.
+func (c *Config) longestCall() time.Duration {
+	var longest time.Duration
+	for _, a := range c.File.Agents {
+		longest = max(longest, a.Timeout)
+	}
+	return longest + c.StallTimeout
+}
+
 func (c *Config) hasKeys() bool {
 	return c.APIKey != "" || len(c.File.Keys) > 0
 }

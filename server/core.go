@@ -57,11 +57,10 @@ func newCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, tol
 	}
 	ending, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &core{health: health.NewServer(), calls: &calls{}, end: end, telemetry: told}
-	c.grpc = grpc.NewServer(slices.Concat(transport, chain, []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(c.calls.unary),
-		grpc.ChainStreamInterceptor(c.calls.stream),
-	})...)
-	agentv1.RegisterAgentServiceServer(c.grpc, &agentService{runner: runner, ending: ending, stall: cfg.StallTimeout})
+	c.grpc = grpc.NewServer(slices.Concat(transport, chain)...)
+	agentv1.RegisterAgentServiceServer(c.grpc, &agentService{
+		runner: runner, calls: c.calls, ending: ending, stall: cfg.StallTimeout,
+	})
 	c.registerHealth(c.grpc)
 	reflection.Register(c.grpc) // v1, and v1alpha for older tools
 	c.report(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
@@ -85,6 +84,5 @@ func (c *core) report(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 // that takes at most.
 func (c *core) close(ctx context.Context) error {
 	c.end(errShuttingDown)
-	c.grpc.Stop()
-	return c.telemetry.Shutdown(ctx)
+	return errors.Join(stop(c.grpc), c.telemetry.Shutdown(ctx))
 }

@@ -39,7 +39,7 @@ func (s *Server) drain(ctx context.Context, door *entrance) error {
 		close(gone)
 	}()
 
-	if !happens(s.core.calls.ended(), s.cfg.DrainTimeout) {
+	if !s.finishCalls(gone) {
 		s.log.WarnContext(ctx, "drain timeout is over, calls are ended")
 	}
 	s.core.end(errShuttingDown)
@@ -47,10 +47,24 @@ func (s *Server) drain(ctx context.Context, door *entrance) error {
 	return errors.Join(err, stop(s.core.grpc, late))
 }
 
+// settling is how long a call may be on its way in after its connection was
+// told to go: the client had not heard of that yet.
+const settling = 200 * time.Millisecond
+
+// finishCalls waits until no call goes on and none is on its way in, and
+// returns whether that was so within the drain timeout.
+func (s *Server) finishCalls(gone <-chan struct{}) bool {
+	until := time.Now().Add(s.cfg.DrainTimeout)
+	if !happens(s.core.calls.ended(), s.cfg.DrainTimeout) {
+		return false
+	}
+	return happens(gone, min(settling, time.Until(until))) || happens(s.core.calls.ended(), time.Until(until))
+}
+
 // lateServer answers those who come while the server drains.
 func (s *Server) lateServer() *grpc.Server {
 	refused := interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)
-	late := grpc.NewServer(append(transportOptions(s.certs),
+	late := grpc.NewServer(append(transportOptions(s.certs, maxAge, s.cfg.longestCall()),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return refused }))...)
 	s.core.registerHealth(late)
 	return late

@@ -3,9 +3,11 @@ package server
 import (
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/runwire/runwire/config"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -33,6 +35,42 @@ func TestDrainLetsARunningStreamFinish(t *testing.T) {
 	}
 	if f.log.count("drain timeout is over") != 0 {
 		t.Error("the drain went on after the last call")
+	}
+}
+
+// A client learns of a drain a moment after it has begun. What it sends until
+// then is served like the rest, or refused so that it can be sent elsewhere;
+// nothing that was begun is cut off while there is time.
+func TestDrainCutsNothingOffThatItHasTimeFor(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		f := serve(t, func(c *Config) {
+			c.File = file(offlineAgent("default", config.OfflineOptions{Tokens: 3, TokenInterval: time.Millisecond}))
+		})
+		var calling sync.WaitGroup
+		for range 4 {
+			client := agentv1.NewAgentServiceClient(f.dial(t))
+			calling.Go(func() {
+				for {
+					response, err := client.Run(t.Context(), &agentv1.RunRequest{Message: "Hello?", UserId: "alice"})
+					if err != nil {
+						return
+					}
+					if !response.GetResult().GetSuccess() {
+						t.Errorf("cut off: %v", response)
+					}
+				}
+			})
+		}
+		f.log.wait(t, `"rpc"`)
+		f.stop()
+		calling.Wait()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		if n := f.log.count(`"run_id"`) - f.log.count(`"code":"OK"`); n != 0 {
+			t.Errorf("%d runs were begun and not finished", n)
+		}
 	}
 }
 

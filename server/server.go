@@ -41,6 +41,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
+	if user := limits(cfg).PerUser; user.Requests > 0 && user.Length <= 0 {
+		return nil, errors.New("rate window: must be positive, for the file limits users' requests")
+	}
 	s := &Server{cfg: cfg, log: cfg.Log.With(slog.String("logger", "runwire.server"))}
 	for _, open := range []func(context.Context) error{s.openListener, s.openCerts, s.openCore, s.openHTTP} {
 		if err := open(ctx); err != nil {
@@ -121,7 +124,7 @@ func (s *Server) openCerts(context.Context) (err error) {
 }
 
 func (s *Server) openCore(ctx context.Context) (err error) {
-	s.core, err = openCore(ctx, s.cfg, transportOptions(s.certs)) //nolint:contextcheck // a handshake has its own.
+	s.core, err = openCore(ctx, s.cfg, transportOptions(s.certs, maxAge, s.cfg.longestCall())) //nolint:contextcheck // a handshake has its own.
 	if err == nil {
 		s.opened.add(func() error { return s.core.close(context.WithoutCancel(ctx)) })
 	}

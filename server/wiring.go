@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,10 +44,14 @@ func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry) (*age
 			return nil, fmt.Errorf("agent %q: %w", a.Name, err)
 		}
 	}
-	for name := range build.models {
+	var unpriced []string
+	for _, name := range slices.Sorted(maps.Keys(build.models)) {
 		if _, known := prices.Lookup(name); !known {
-			log.WarnContext(ctx, "model has no known price, so no run of it is bound by cost", slog.String("model", name))
+			unpriced = append(unpriced, name)
 		}
+	}
+	if len(unpriced) > 0 {
+		log.WarnContext(ctx, "models have no known price, so no run of them is bound by cost", slog.Any("models", unpriced))
 	}
 	return agent.NewRunner(agent.Config{
 		Agents:     agents,

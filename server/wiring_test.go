@@ -20,7 +20,7 @@ func TestAModelWithoutAPriceIsWarnedOf(t *testing.T) {
 		c.File.Providers = []config.Provider{{Name: "local", Type: config.OpenAI, BaseURL: "http://127.0.0.1:1/v1"}}
 		c.File.Prices = map[string]model.Price{"local/priced": {}}
 	})
-	if n := f.log.count("no known price"); n != 1 || f.log.count(`"model":"local/unpriced"`) != 1 {
+	if n := f.log.count("no known price"); n != 1 || f.log.count(`"models":["local/unpriced"]`) != 1 {
 		t.Errorf("%d warnings", n)
 	}
 }

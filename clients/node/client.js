@@ -18,7 +18,10 @@ const definition = load((process.env.PROTOS || "bin/proto").split(path.delimiter
 const { AgentService } = grpc.loadPackageDefinition(definition).agent.v1;
 
 function load(protos) {
-  if (!protos[0].endsWith(".protoset")) return loader.loadSync(files, { ...options, includeDirs: protos });
+  if (!protos[0].endsWith(".protoset")) {
+    const found = files.filter((file) => protos.some((folder) => fs.existsSync(path.join(folder, file))));
+    return loader.loadSync(found, { ...options, includeDirs: protos });
+  }
   return Object.assign({}, ...protos.map((set) => loader.loadFileDescriptorSetFromBuffer(fs.readFileSync(set), options)));
 }
 
@@ -73,8 +76,9 @@ async function stream(client, request, onText) {
 // details reads the google.rpc messages that came with an error, as [type, message] pairs.
 function details(err) {
   const [encoded] = err.metadata.get("grpc-status-details-bin");
-  if (!encoded) return [];
-  const status = definition["google.rpc.Status"].deserialize(encoded);
+  const type = definition["google.rpc.Status"]; // missing where nobody has fetched it
+  if (!encoded || !type) return [];
+  const status = type.deserialize(encoded);
   return status.details.flatMap(({ type_url, value }) => {
     const type = type_url.slice(type_url.lastIndexOf("/") + 1);
     return definition[type] ? [[type, definition[type].deserialize(value)]] : [];

@@ -18,7 +18,7 @@ func TestANewKeyFitsIntoTheFile(t *testing.T) {
 	}{
 		{
 			name: `^key-[0-9a-f]{8}$`,
-			want: config.Key{Tenant: "default", Scopes: []config.Scope{config.ScopeRun}},
+			want: config.Key{Tenant: "default", Scopes: []config.Scope{config.ScopeRun, config.ScopeTasks}},
 		},
 		{
 			args: []string{"--name", "chat-backend", "--tenant", "acme", "--scopes", "run,tasks,admin"},

@@ -116,7 +116,7 @@ func describeResult(r *agentv1.RunResult) string {
 		about = "about "
 	}
 	cost := "cost unknown"
-	if usage.CostUsd != nil {
+	if usage != nil && usage.CostUsd != nil {
 		cost = fmt.Sprintf("$%.6g", usage.GetCostUsd())
 	}
 	took := fmt.Sprintf("%s%d tokens (%d in, %d out), %s, %s", about, usage.GetTotalTokens(),

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/runwire/runwire/server"
@@ -65,7 +66,7 @@ func (c *serveCommand) config() (server.Config, error) {
 		Listen:         c.Listen,
 		HTTPListen:     c.HTTPListen,
 		File:           file,
-		APIKey:         os.Getenv("RUNWIRE_API_KEY"),
+		APIKey:         strings.TrimSpace(os.Getenv("RUNWIRE_API_KEY")), // a mounted secret ends in a line end
 		InsecureNoAuth: c.InsecureNoAuth,
 		RateLimit:      c.RateLimit,
 		RateWindow:     c.RateWindow,

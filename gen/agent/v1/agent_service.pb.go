@@ -456,7 +456,7 @@ var File_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cagent/v1/agent_service.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x1bbuf/validate/validate.proto\"\xfb\x01\n" +
+	"\x1cagent/v1/agent_service.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x13agent/v1/task.proto\x1a\x1bbuf/validate/validate.proto\"\xfb\x01\n" +
 	"\n" +
 	"RunRequest\x12$\n" +
 	"\amessage\x18\x01 \x01(\tB\n" +
@@ -493,12 +493,19 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x14\n" +
-	"\x05tools\x18\x04 \x03(\tR\x05tools2\xd3\x01\n" +
+	"\x05tools\x18\x04 \x03(\tR\x05tools2\xb3\x04\n" +
 	"\fAgentService\x122\n" +
 	"\x03Run\x12\x14.agent.v1.RunRequest\x1a\x15.agent.v1.RunResponse\x12F\n" +
 	"\tStreamRun\x12\x1a.agent.v1.StreamRunRequest\x1a\x1b.agent.v1.StreamRunResponse0\x01\x12G\n" +
 	"\n" +
-	"ListAgents\x12\x1b.agent.v1.ListAgentsRequest\x1a\x1c.agent.v1.ListAgentsResponseB1Z/github.com/runwire/runwire/gen/agent/v1;agentv1b\x06proto3"
+	"ListAgents\x12\x1b.agent.v1.ListAgentsRequest\x1a\x1c.agent.v1.ListAgentsResponse\x12G\n" +
+	"\n" +
+	"SubmitTask\x12\x1b.agent.v1.SubmitTaskRequest\x1a\x1c.agent.v1.SubmitTaskResponse\x12>\n" +
+	"\aGetTask\x12\x18.agent.v1.GetTaskRequest\x1a\x19.agent.v1.GetTaskResponse\x12D\n" +
+	"\tListTasks\x12\x1a.agent.v1.ListTasksRequest\x1a\x1b.agent.v1.ListTasksResponse\x12G\n" +
+	"\n" +
+	"CancelTask\x12\x1b.agent.v1.CancelTaskRequest\x1a\x1c.agent.v1.CancelTaskResponse\x12F\n" +
+	"\tWatchTask\x12\x1a.agent.v1.WatchTaskRequest\x1a\x1b.agent.v1.WatchTaskResponse0\x01B1Z/github.com/runwire/runwire/gen/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_agent_v1_agent_service_proto_rawDescOnce sync.Once
@@ -523,22 +530,42 @@ var file_agent_v1_agent_service_proto_goTypes = []any{
 	(*Agent)(nil),              // 6: agent.v1.Agent
 	(*RunResult)(nil),          // 7: agent.v1.RunResult
 	(*RunEvent)(nil),           // 8: agent.v1.RunEvent
+	(*SubmitTaskRequest)(nil),  // 9: agent.v1.SubmitTaskRequest
+	(*GetTaskRequest)(nil),     // 10: agent.v1.GetTaskRequest
+	(*ListTasksRequest)(nil),   // 11: agent.v1.ListTasksRequest
+	(*CancelTaskRequest)(nil),  // 12: agent.v1.CancelTaskRequest
+	(*WatchTaskRequest)(nil),   // 13: agent.v1.WatchTaskRequest
+	(*SubmitTaskResponse)(nil), // 14: agent.v1.SubmitTaskResponse
+	(*GetTaskResponse)(nil),    // 15: agent.v1.GetTaskResponse
+	(*ListTasksResponse)(nil),  // 16: agent.v1.ListTasksResponse
+	(*CancelTaskResponse)(nil), // 17: agent.v1.CancelTaskResponse
+	(*WatchTaskResponse)(nil),  // 18: agent.v1.WatchTaskResponse
 }
 var file_agent_v1_agent_service_proto_depIdxs = []int32{
-	7, // 0: agent.v1.RunResponse.result:type_name -> agent.v1.RunResult
-	8, // 1: agent.v1.StreamRunResponse.event:type_name -> agent.v1.RunEvent
-	6, // 2: agent.v1.ListAgentsResponse.agents:type_name -> agent.v1.Agent
-	0, // 3: agent.v1.AgentService.Run:input_type -> agent.v1.RunRequest
-	2, // 4: agent.v1.AgentService.StreamRun:input_type -> agent.v1.StreamRunRequest
-	4, // 5: agent.v1.AgentService.ListAgents:input_type -> agent.v1.ListAgentsRequest
-	1, // 6: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
-	3, // 7: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
-	5, // 8: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7,  // 0: agent.v1.RunResponse.result:type_name -> agent.v1.RunResult
+	8,  // 1: agent.v1.StreamRunResponse.event:type_name -> agent.v1.RunEvent
+	6,  // 2: agent.v1.ListAgentsResponse.agents:type_name -> agent.v1.Agent
+	0,  // 3: agent.v1.AgentService.Run:input_type -> agent.v1.RunRequest
+	2,  // 4: agent.v1.AgentService.StreamRun:input_type -> agent.v1.StreamRunRequest
+	4,  // 5: agent.v1.AgentService.ListAgents:input_type -> agent.v1.ListAgentsRequest
+	9,  // 6: agent.v1.AgentService.SubmitTask:input_type -> agent.v1.SubmitTaskRequest
+	10, // 7: agent.v1.AgentService.GetTask:input_type -> agent.v1.GetTaskRequest
+	11, // 8: agent.v1.AgentService.ListTasks:input_type -> agent.v1.ListTasksRequest
+	12, // 9: agent.v1.AgentService.CancelTask:input_type -> agent.v1.CancelTaskRequest
+	13, // 10: agent.v1.AgentService.WatchTask:input_type -> agent.v1.WatchTaskRequest
+	1,  // 11: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
+	3,  // 12: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
+	5,  // 13: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
+	14, // 14: agent.v1.AgentService.SubmitTask:output_type -> agent.v1.SubmitTaskResponse
+	15, // 15: agent.v1.AgentService.GetTask:output_type -> agent.v1.GetTaskResponse
+	16, // 16: agent.v1.AgentService.ListTasks:output_type -> agent.v1.ListTasksResponse
+	17, // 17: agent.v1.AgentService.CancelTask:output_type -> agent.v1.CancelTaskResponse
+	18, // 18: agent.v1.AgentService.WatchTask:output_type -> agent.v1.WatchTaskResponse
+	11, // [11:19] is the sub-list for method output_type
+	3,  // [3:11] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_service_proto_init() }
@@ -547,6 +574,7 @@ func file_agent_v1_agent_service_proto_init() {
 		return
 	}
 	file_agent_v1_run_proto_init()
+	file_agent_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

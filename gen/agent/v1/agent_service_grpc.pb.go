@@ -22,6 +22,11 @@ const (
 	AgentService_Run_FullMethodName        = "/agent.v1.AgentService/Run"
 	AgentService_StreamRun_FullMethodName  = "/agent.v1.AgentService/StreamRun"
 	AgentService_ListAgents_FullMethodName = "/agent.v1.AgentService/ListAgents"
+	AgentService_SubmitTask_FullMethodName = "/agent.v1.AgentService/SubmitTask"
+	AgentService_GetTask_FullMethodName    = "/agent.v1.AgentService/GetTask"
+	AgentService_ListTasks_FullMethodName  = "/agent.v1.AgentService/ListTasks"
+	AgentService_CancelTask_FullMethodName = "/agent.v1.AgentService/CancelTask"
+	AgentService_WatchTask_FullMethodName  = "/agent.v1.AgentService/WatchTask"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -37,10 +42,12 @@ const (
 //
 //	INVALID_ARGUMENT    BadRequest, one violation a field
 //	UNAUTHENTICATED     ErrorInfo: no key, or an unknown one
-//	PERMISSION_DENIED   ErrorInfo: the key lacks the scope `run`
-//	NOT_FOUND           ResourceInfo: no such agent
+//	PERMISSION_DENIED   ErrorInfo: the key lacks the scope: `run`, or `tasks` for tasks
+//	NOT_FOUND           ResourceInfo: no such agent, task or session
+//	ALREADY_EXISTS      ErrorInfo: the idempotency key was used with another request
+//	ABORTED             ErrorInfo: another run goes on in the session; come back when it has ended
 //	RESOURCE_EXHAUSTED  RetryInfo, QuotaFailure: a limit; come back after the delay
-//	UNAVAILABLE         RetryInfo: the model's provider is down, or this server is draining
+//	UNAVAILABLE         RetryInfo: the model's provider or the database is down, or this server is draining
 //	INTERNAL            ErrorInfo with the run's id: a bug; its cause is in the server's log
 //
 // A budget that runs out is not an error: the run ends with `success: false`
@@ -55,12 +62,34 @@ type AgentServiceClient interface {
 	// slower than the model speaks gets adjacent deltas joined, and one that
 	// does not read at all is cut off.
 	//
-	// A model that cannot be reached before it has said anything ends the stream
-	// with UNAVAILABLE; one that breaks off later ends it with `finished`,
-	// STOP_REASON_MODEL_ERROR and what it had said.
+	// A model that is down or silent before it has said anything ends the stream
+	// with UNAVAILABLE; one that breaks off later, or rejects the request, ends it
+	// with `finished`, STOP_REASON_MODEL_ERROR and what it had said.
 	StreamRun(ctx context.Context, in *StreamRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamRunResponse], error)
 	// ListAgents lists the agents that can be run, by name.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// SubmitTask asks for a run in the background and answers once it is safe on
+	// disk: from then on it comes to its end, whoever dies. The methods about
+	// tasks need the scope `tasks`; another tenant's task does not exist.
+	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
+	// GetTask returns a task as it stands. Tasks that have ended are kept for
+	// the server's `--retention`, 7 days unless it was told otherwise.
+	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
+	// ListTasks lists tasks, newest first.
+	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
+	// CancelTask asks a task to end. The wish is durable when it answers: the
+	// task never completes after it.
+	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
+	// WatchTask streams a task's events: those that happened, then those that
+	// happen, without a gap and without a repeat, until `finished`. Any number
+	// may watch, on any server, and all see the same order. A caller whose
+	// stream breaks goes on with `after_sequence`, for as long as the task is
+	// kept.
+	//
+	// When a worker dies, the next one goes on after the last step that is done,
+	// and says `retrying`: its `sequence` leaves out, in `merged`, the numbers of
+	// what the dead one may have said and nobody kept.
+	WatchTask(ctx context.Context, in *WatchTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTaskResponse], error)
 }
 
 type agentServiceClient struct {
@@ -110,6 +139,65 @@ func (c *agentServiceClient) ListAgents(ctx context.Context, in *ListAgentsReque
 	return out, nil
 }
 
+func (c *agentServiceClient) SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SubmitTaskResponse)
+	err := c.cc.Invoke(ctx, AgentService_SubmitTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTaskResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTasksResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTaskResponse)
+	err := c.cc.Invoke(ctx, AgentService_CancelTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) WatchTask(ctx context.Context, in *WatchTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTaskResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[1], AgentService_WatchTask_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchTaskRequest, WatchTaskResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_WatchTaskClient = grpc.ServerStreamingClient[WatchTaskResponse]
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -123,10 +211,12 @@ func (c *agentServiceClient) ListAgents(ctx context.Context, in *ListAgentsReque
 //
 //	INVALID_ARGUMENT    BadRequest, one violation a field
 //	UNAUTHENTICATED     ErrorInfo: no key, or an unknown one
-//	PERMISSION_DENIED   ErrorInfo: the key lacks the scope `run`
-//	NOT_FOUND           ResourceInfo: no such agent
+//	PERMISSION_DENIED   ErrorInfo: the key lacks the scope: `run`, or `tasks` for tasks
+//	NOT_FOUND           ResourceInfo: no such agent, task or session
+//	ALREADY_EXISTS      ErrorInfo: the idempotency key was used with another request
+//	ABORTED             ErrorInfo: another run goes on in the session; come back when it has ended
 //	RESOURCE_EXHAUSTED  RetryInfo, QuotaFailure: a limit; come back after the delay
-//	UNAVAILABLE         RetryInfo: the model's provider is down, or this server is draining
+//	UNAVAILABLE         RetryInfo: the model's provider or the database is down, or this server is draining
 //	INTERNAL            ErrorInfo with the run's id: a bug; its cause is in the server's log
 //
 // A budget that runs out is not an error: the run ends with `success: false`
@@ -141,12 +231,34 @@ type AgentServiceServer interface {
 	// slower than the model speaks gets adjacent deltas joined, and one that
 	// does not read at all is cut off.
 	//
-	// A model that cannot be reached before it has said anything ends the stream
-	// with UNAVAILABLE; one that breaks off later ends it with `finished`,
-	// STOP_REASON_MODEL_ERROR and what it had said.
+	// A model that is down or silent before it has said anything ends the stream
+	// with UNAVAILABLE; one that breaks off later, or rejects the request, ends it
+	// with `finished`, STOP_REASON_MODEL_ERROR and what it had said.
 	StreamRun(*StreamRunRequest, grpc.ServerStreamingServer[StreamRunResponse]) error
 	// ListAgents lists the agents that can be run, by name.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// SubmitTask asks for a run in the background and answers once it is safe on
+	// disk: from then on it comes to its end, whoever dies. The methods about
+	// tasks need the scope `tasks`; another tenant's task does not exist.
+	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
+	// GetTask returns a task as it stands. Tasks that have ended are kept for
+	// the server's `--retention`, 7 days unless it was told otherwise.
+	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
+	// ListTasks lists tasks, newest first.
+	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
+	// CancelTask asks a task to end. The wish is durable when it answers: the
+	// task never completes after it.
+	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
+	// WatchTask streams a task's events: those that happened, then those that
+	// happen, without a gap and without a repeat, until `finished`. Any number
+	// may watch, on any server, and all see the same order. A caller whose
+	// stream breaks goes on with `after_sequence`, for as long as the task is
+	// kept.
+	//
+	// When a worker dies, the next one goes on after the last step that is done,
+	// and says `retrying`: its `sequence` leaves out, in `merged`, the numbers of
+	// what the dead one may have said and nobody kept.
+	WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -165,6 +277,21 @@ func (UnimplementedAgentServiceServer) StreamRun(*StreamRunRequest, grpc.ServerS
 }
 func (UnimplementedAgentServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedAgentServiceServer) SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SubmitTask not implemented")
+}
+func (UnimplementedAgentServiceServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
+}
+func (UnimplementedAgentServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
+}
+func (UnimplementedAgentServiceServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
+}
+func (UnimplementedAgentServiceServer) WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchTask not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -234,6 +361,89 @@ func _AgentService_ListAgents_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_SubmitTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubmitTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SubmitTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SubmitTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SubmitTask(ctx, req.(*SubmitTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetTask(ctx, req.(*GetTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListTasks(ctx, req.(*ListTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_CancelTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).CancelTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_CancelTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).CancelTask(ctx, req.(*CancelTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_WatchTask_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchTaskRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServiceServer).WatchTask(m, &grpc.GenericServerStream[WatchTaskRequest, WatchTaskResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_WatchTaskServer = grpc.ServerStreamingServer[WatchTaskResponse]
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -249,11 +459,32 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListAgents",
 			Handler:    _AgentService_ListAgents_Handler,
 		},
+		{
+			MethodName: "SubmitTask",
+			Handler:    _AgentService_SubmitTask_Handler,
+		},
+		{
+			MethodName: "GetTask",
+			Handler:    _AgentService_GetTask_Handler,
+		},
+		{
+			MethodName: "ListTasks",
+			Handler:    _AgentService_ListTasks_Handler,
+		},
+		{
+			MethodName: "CancelTask",
+			Handler:    _AgentService_CancelTask_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "StreamRun",
 			Handler:       _AgentService_StreamRun_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchTask",
+			Handler:       _AgentService_WatchTask_Handler,
 			ServerStreams: true,
 		},
 	},

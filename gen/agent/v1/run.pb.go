@@ -114,7 +114,8 @@ type RunEvent struct {
 	// nothing is missing.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// How many deltas before this one it carries beside its own: adjacent deltas
-	// are joined while a reader is slower than the model. 0 while it keeps up.
+	// are joined while a reader is slower than the model. 0 while it keeps up. Of
+	// `retrying`, how many numbers before it belong to what is dropped.
 	Merged int64 `protobuf:"varint,2,opt,name=merged,proto3" json:"merged,omitempty"`
 	// When it happened; of joined deltas, when the last one did.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`

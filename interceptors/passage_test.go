@@ -127,3 +127,22 @@ func (endless) StreamRun(_ *agentv1.StreamRunRequest, stream grpc.ServerStreamin
 		}
 	}
 }
+
+// A stream may last for ever: a request that needs nothing done at the end
+// leaves nothing behind.
+func TestARequestThatWasCheckedLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	validate, err := validation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &passage{}
+	for range 100 {
+		if err := p.check(t.Context(), validate, &agentv1.ListAgentsRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.ended) != 0 {
+		t.Errorf("%d things are left to do", len(p.ended))
+	}
+}

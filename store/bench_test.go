@@ -1,0 +1,115 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/runwire/runwire/store"
+	"github.com/runwire/runwire/store/storetest/postgres"
+)
+
+func openSQLite(tb testing.TB, options store.Options) *store.DB {
+	tb.Helper()
+	db, err := store.OpenSQLite(tb.Context(), filepath.Join(tb.TempDir(), "runwire.db"), options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { closeStore(tb, db) })
+	return db
+}
+
+func openPostgres(tb testing.TB, address string, options store.Options) *store.DB {
+	tb.Helper()
+	db, err := store.OpenPostgres(tb.Context(), address, options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { closeStore(tb, db) })
+	return db
+}
+
+func closeStore(tb testing.TB, db *store.DB) {
+	tb.Helper()
+	if err := db.Close(); err != nil {
+		tb.Error(err)
+	}
+}
+
+// BenchmarkSubmit is what durable submits cost from 32 callers at once, with
+// every commit synced to the disk.
+func BenchmarkSubmit(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { submits(b, openSQLite(b, store.Options{})) })
+	b.Run("postgres", func(b *testing.B) {
+		submits(b, openPostgres(b, postgres.Start(b).Schema(b), store.Options{Connections: 32}))
+	})
+}
+
+func submits(b *testing.B, db *store.DB) {
+	b.Helper()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, _, err := db.SubmitTask(b.Context(), spec()); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkLife is a task's life: submitted, claimed, a step, finished.
+func BenchmarkLife(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { lives(b, openSQLite(b, store.Options{})) })
+	b.Run("postgres", func(b *testing.B) {
+		lives(b, openPostgres(b, postgres.Start(b).Schema(b), store.Options{Connections: 32}))
+	})
+}
+
+func lives(b *testing.B, db *store.DB) {
+	b.Helper()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := life(b.Context(), db); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+func life(ctx context.Context, db *store.DB) error {
+	s := spec()
+	if _, _, err := db.SubmitTask(ctx, s); err != nil {
+		return err
+	}
+	task, err := db.ClaimTask(ctx, s.Tenant, s.ID, "worker", time.Minute)
+	if err != nil {
+		return err
+	}
+	if err := db.AppendProgress(ctx, task.Ref(), store.Progress{Steps: [][]byte{[]byte("step")}}); err != nil {
+		return err
+	}
+	_, err = db.FinishTask(ctx, task.Ref(), store.Ending{
+		Status: store.StatusCompleted, Result: []byte("result"),
+		Events: []store.Event{{1, []byte("started")}, {2, []byte("said")}, {3, []byte("finished")}},
+	})
+	return err
+}
+
+var specs atomic.Int64
+
+func spec() store.TaskSpec {
+	return store.TaskSpec{
+		Tenant: "default", ID: uuid.Must(uuid.NewV7()).String(), UserID: fmt.Sprint("user-", specs.Add(1)%100), SessionID: uuid.Must(uuid.NewV7()).String(),
+		Agent: "default", Priority: 2, Request: []byte("what is the sum of twelve and thirty? please answer in one sentence."),
+	}
+}

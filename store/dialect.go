@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// dialect is all that SQLite and PostgreSQL do differently. Statements are
+// written once, with these words in them:
+//
+//	@now         the time in microseconds; the statement's $1 is the store's clock
+//	@skip_locked at the end of a query for work: leave what others are taking
+//	@blob @key   column types: bytes, and text that is ordered by its bytes
+//	@clustered   at the end of a table: rows lie in the order of the primary key
+type dialect struct {
+	words *strings.Replacer
+	// ready maps statements to what they are in this dialect.
+	ready sync.Map
+
+	// unavailable: the database can not do it now. taken: a unique index has
+	// refused a row. invalid: a value can not be kept.
+	unavailable, taken, invalid func(error) bool
+}
+
+func sqliteDialect() *dialect {
+	return &dialect{
+		words: strings.NewReplacer("@now", "$1", "@skip_locked", "",
+			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID"),
+		unavailable: sqliteUnavailable,
+		taken: func(err error) bool {
+			code := sqliteCode(err)
+			return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+		},
+		invalid: func(error) bool { return false },
+	}
+}
+
+func postgresDialect() *dialect {
+	return &dialect{
+		words: strings.NewReplacer(
+			"@now", "coalesce(CAST($1 AS BIGINT), CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT))",
+			"@skip_locked", "FOR UPDATE SKIP LOCKED",
+			"@blob", "BYTEA", "@key", `TEXT COLLATE "C"`, "@clustered", ""),
+		unavailable: postgresUnavailable,
+		taken:       func(err error) bool { return postgresCode(err) == "23505" },
+		invalid:     func(err error) bool { return strings.HasPrefix(postgresCode(err), "22") },
+	}
+}
+
+// sql is a statement in this dialect.
+func (d *dialect) sql(statement string) string {
+	if ready, ok := d.ready.Load(statement); ok {
+		return ready.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	ready := d.words.Replace(statement)
+	d.ready.Store(statement, ready)
+	return ready
+}
+
+// explain gives a driver's error the name that this package has for it.
+func (d *dialect) explain(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, ErrUnavailable):
+		return err
+	case d.taken(err):
+		return fmt.Errorf("%w: %w", ErrExists, err)
+	case d.invalid(err):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	case d.unavailable(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	default:
+		return err
+	}
+}
+
+func sqliteCode(err error) int {
+	if failure, ok := errors.AsType[*sqlite.Error](err); ok {
+		return failure.Code()
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func sqliteUnavailable(err error) bool {
+	const primary = 0xff // the rest of a code says more of the same
+	switch sqliteCode(err) & primary {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+		sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
+		sqlite3.SQLITE_PERM, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_INTERRUPT:
+		return true
+	default:
+		return false
+	}
+}
+
+func postgresCode(err error) string {
+	if failure, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return failure.Code
+	}
+	return ""
+}
+
+// postgresUnavailable: the server said so, or the connection broke.
+// Deadlocks and serialization failures are among them: the same again will do.
+func postgresUnavailable(err error) bool {
+	code := postgresCode(err)
+	if code == "" {
+		var network net.Error
+		var connect *pgconn.ConnectError
+		return errors.As(err, &network) || errors.As(err, &connect) || pgconn.SafeToRetry(err) ||
+			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+	}
+	switch code[:2] {
+	case "08", "40", "53", "57", "58":
+		return true
+	default:
+		return code == "25006" // a replica, or a server set to read-only
+	}
+}
+
+// postgresUnsent: nothing was sent, because no server listens or it is starting.
+func postgresUnsent(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial" || postgresCode(err) == "57P03"
+}

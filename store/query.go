@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// runner is what database/sql's DB, Tx and Conn have in common.
+type runner interface {
+	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
+// querier runs statements in one dialect; its errors are this package's.
+type querier struct {
+	dialect *dialect
+	runner  runner
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (q querier) exec(ctx context.Context, statement string, args ...any) (int64, error) {
+	if err := checkTexts(args); err != nil {
+		return 0, err
+	}
+	result, err := q.runner.ExecContext(ctx, q.dialect.sql(statement), args...)
+	if err != nil {
+		return 0, q.dialect.explain(err)
+	}
+	changed, err := result.RowsAffected()
+	return changed, q.dialect.explain(err)
+}
+
+// row is something that can be read from a row's columns.
+type row[T any] interface {
+	*T
+	// columns are where the row's columns go, in their order.
+	columns() []any
+}
+
+// query returns the rows that a statement answers; nil when there are none.
+func query[T any, R row[T]](ctx context.Context, q querier, statement string, args ...any) (all []T, err error) {
+	if err := checkTexts(args); err != nil {
+		return nil, err
+	}
+	rows, err := q.runner.QueryContext(ctx, q.dialect.sql(statement), args...)
+	if err != nil {
+		return nil, q.dialect.explain(err)
+	}
+	defer func() {
+		if closing := rows.Close(); err == nil {
+			err = q.dialect.explain(closing)
+		}
+	}()
+	for rows.Next() {
+		var value T
+		if err := rows.Scan(R(&value).columns()...); err != nil {
+			return nil, fmt.Errorf("reading a row: %w", q.dialect.explain(err))
+		}
+		all = append(all, value)
+	}
+	return all, q.dialect.explain(rows.Err())
+}
+
+// queryOne returns the first row that a statement answers, or ErrNotFound.
+func queryOne[T any, R row[T]](ctx context.Context, q querier, statement string, args ...any) (T, error) {
+	rows, err := query[T, R](ctx, q, statement, args...)
+	if err == nil && len(rows) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return rows[0], nil
+}
+
+// insert writes rows that lie together into a table, given as its name and
+// columns, in few statements of few forms, so that each is prepared once.
+// conflict may say what to do about rows that are there.
+func (q querier) insert(ctx context.Context, into string, rows [][]any, conflict string) error {
+	const most, few = 64, 8 // rows a statement
+	for size := most; len(rows) > 0; {
+		if size > len(rows) {
+			if size /= 2; size <= few {
+				size = min(len(rows), few)
+			}
+			continue
+		}
+		form := strings.Repeat(", $", len(rows[0]))[2:]
+		var args []any
+		for _, row := range rows[:size] {
+			args = append(args, row...)
+		}
+		statement := "INSERT INTO " + into + " VALUES " + tuples(1, size, form) + conflict
+		if _, err := q.exec(ctx, statement, args...); err != nil {
+			return err
+		}
+		rows = rows[size:]
+	}
+	return nil
+}
+
+// tuples writes a list of parameters from number first on, count times in a
+// form such as "$, $": ($3, $4), ($5, $6).
+func tuples(first, count int, form string) string {
+	var text strings.Builder
+	for i := range count {
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		parts := strings.Split(form, "$")
+		text.WriteString("(" + parts[0])
+		for _, part := range parts[1:] {
+			text.WriteString("$" + strconv.Itoa(first) + part)
+			first++
+		}
+		text.WriteString(")")
+	}
+	return text.String()
+}
+
+// checkTexts refuses what PostgreSQL can not keep as text, for SQLite too.
+func checkTexts(args []any) error {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok && (strings.IndexByte(text, 0) >= 0 || strings.ToValidUTF8(text, "") != text) {
+			return fmt.Errorf("%w: text %d is not UTF-8 without NUL", ErrInvalid, i+1)
+		}
+	}
+	return nil
+}
+
+// prose makes a sentence that came from anywhere fit to be kept.
+func prose(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// instant reads a time from microseconds; zero from NULL.
+type instant struct{ to *time.Time }
+
+// Scan implements sql.Scanner.
+func (i instant) Scan(value any) error {
+	switch micros := value.(type) {
+	case nil:
+		*i.to = time.Time{}
+	case int64:
+		*i.to = time.UnixMicro(micros).UTC()
+	default:
+		return fmt.Errorf("reading a time from a %T", value)
+	}
+	return nil
+}
+
+// micros is a time as it is kept; NULL for the zero time.
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+// number is a row of one column.
+type number struct{ value int64 }
+
+func (n *number) columns() []any { return []any{&n.value} }

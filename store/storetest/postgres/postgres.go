@@ -1,0 +1,212 @@
+//go:build unix
+
+// Package postgres runs a throw-away PostgreSQL server for tests, from the
+// binaries that are installed. It must not know what is kept in it.
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a PostgreSQL server of its own, with its files in a folder of its
+// own, that listens on a socket there and nowhere else. It syncs what it
+// commits. Safe for concurrent use but for Start and Stop.
+type Server struct {
+	bin     string
+	dir     string
+	account *syscall.SysProcAttr
+	schemas atomic.Int64
+
+	process *exec.Cmd
+	// alive keeps the server running until it is closed; the system closes it
+	// when the test's process dies, whatever it dies of.
+	alive  io.Closer
+	output *bytes.Buffer
+}
+
+// binaries is the folder of the newest version that is installed, or empty.
+func binaries() string {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is right
+	if path, err := exec.LookPath("initdb"); err == nil {
+		found = append(found, filepath.Dir(path))
+	}
+	slices.SortFunc(found, func(a, b string) int { return version(a) - version(b) })
+	for _, dir := range slices.Backward(found) {
+		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+func version(bin string) int {
+	number, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin))) // 0 when the folder does not tell
+	return number
+}
+
+// Start makes a server that runs until the test, with all its subtests, ends.
+// The test is skipped when PostgreSQL is not installed.
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	s := &Server{bin: binaries()}
+	if s.bin == "" {
+		tb.Skip("PostgreSQL is not installed")
+	}
+	if err := s.prepare(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if s.alive != nil {
+			s.Stop(tb)
+		}
+		if err := os.RemoveAll(s.dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	s.Start(tb)
+	return s
+}
+
+// prepare makes the server's folder and an empty database in it.
+func (s *Server) prepare(ctx context.Context) (err error) {
+	// The name of a socket in it has to be short.
+	if s.dir, err = os.MkdirTemp("/tmp", "pg"); err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	if err := s.unprivileged(); err != nil {
+		return err
+	}
+	initdb := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"),
+		"--pgdata", s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	initdb.Dir, initdb.SysProcAttr = s.dir, s.account
+	if output, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("making a database: %w\n%s", err, output)
+	}
+	return nil
+}
+
+// unprivileged has the server run as somebody else if this is root, whom
+// PostgreSQL refuses.
+func (s *Server) unprivileged() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		account, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		return fmt.Errorf("finding an account for the server: %w", err)
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("reading the account's number: %w", err)
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("reading the account's group: %w", err)
+	}
+	s.account = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	if err := os.Chown(s.dir, int(uid), int(gid)); err != nil {
+		return fmt.Errorf("giving the folder away: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// Start runs the server, after Stop, and returns once it answers.
+func (s *Server) Start(tb testing.TB) {
+	tb.Helper()
+	// The shell stops the server once its input ends. Its second command is
+	// not interactive, so that the server has no input itself.
+	const guard = `"$@" & server=$!; read -r _; kill -INT $server 2>/dev/null; wait $server`
+	s.process = exec.Command("sh", "-c", guard, "sh", filepath.Join(s.bin, "postgres"),
+		"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=300", "-c", "fsync=on")
+	s.process.Dir, s.process.SysProcAttr = s.dir, s.account
+	s.output = &bytes.Buffer{}
+	s.process.Stdout, s.process.Stderr = s.output, s.output
+	alive, err := s.process.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.alive = alive
+	if err := s.process.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	s.awaitAnswer(tb)
+}
+
+func (s *Server) awaitAnswer(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.address(""))
+		if err == nil {
+			if err := conn.Close(ctx); err != nil {
+				tb.Fatal(err)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			s.Stop(tb)
+			tb.Fatalf("the server does not answer: %v\n%s", err, s.output)
+		case <-tick.C:
+		}
+	}
+}
+
+// Stop ends the server and every connection to it, as a restart does.
+func (s *Server) Stop(tb testing.TB) {
+	tb.Helper()
+	err := s.alive.Close()
+	s.alive = nil
+	if err := errors.Join(err, s.process.Wait()); err != nil {
+		tb.Errorf("stopping the server: %v\n%s", err, s.output)
+	}
+}
+
+// Schema makes an empty schema and returns a URL by which all that is done is
+// done in it, so that tests on one server do not see each other.
+func (s *Server) Schema(tb testing.TB) string {
+	tb.Helper()
+	name := fmt.Sprintf("s%d", s.schemas.Add(1))
+	conn, err := pgx.Connect(tb.Context(), s.address(""))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = conn.Exec(tb.Context(), "CREATE SCHEMA "+name)
+	if err := errors.Join(err, conn.Close(tb.Context())); err != nil {
+		tb.Fatal(err)
+	}
+	return s.address(name)
+}
+
+func (s *Server) address(schema string) string {
+	query := url.Values{"host": {s.dir}, "user": {"postgres"}, "dbname": {"postgres"}}
+	if schema != "" {
+		query.Set("search_path", schema)
+	}
+	return "postgres:///?" + query.Encode()
+}

@@ -1,0 +1,261 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Tasks is the side of the queue that a task's owner sees.
+type Tasks interface {
+	// SubmitTask keeps a new task, QUEUED, and returns it. A task with the
+	// same idempotency key and request hash is returned as it stands instead,
+	// with created false; with another hash it is ErrIdempotencyConflict. Of
+	// callers with one key at one time one creates it. An id that is taken is
+	// ErrExists.
+	//
+	// Who submits a task that is due dispatches it; a sweeper does, should
+	// that not have happened a few seconds later.
+	SubmitTask(ctx context.Context, spec TaskSpec) (task Task, created bool, err error)
+
+	// GetTask returns a task, or ErrNotFound.
+	GetTask(ctx context.Context, tenant, id string) (Task, error)
+
+	// ListTasks returns a page of the tasks that filter leaves, newest first,
+	// and the next page's token, empty at the end. A token it has not made is
+	// ErrPageToken.
+	ListTasks(ctx context.Context, filter TaskFilter, page Page) (tasks []Task, next string, err error)
+
+	// CancelTask asks a task to end, and returns it. A queued one is CANCELLED
+	// at once, and what ending makes of it is written with that; a running one
+	// has CancelRequested from then on; one that has ended is left as it is.
+	// ending must only compute, may be called more than once, and is not called
+	// unless the task is cancelled here; nil writes nothing more. Its Status is
+	// ignored. A task that does not exist is ErrNotFound.
+	CancelTask(ctx context.Context, tenant, id string, ending func(Task) Ending) (Task, error)
+}
+
+// TaskFilter says which tasks to list; what is empty is not looked at.
+type TaskFilter struct {
+	// Tenant is always looked at.
+	Tenant    string
+	UserID    string
+	SessionID string
+	Statuses  []Status
+	// Labels must all be on the task.
+	Labels map[string]string
+}
+
+// dispatchGrace is how long the sweeper leaves a new task to its submitter.
+const dispatchGrace = 5 * time.Second
+
+const submitTask = `INSERT INTO tasks (tenant, task_id, user_id, session_id, agent, priority, status, create_time,
+		run_after, wake_time, idempotency_key, request_hash, labels, request)
+	VALUES ($2, $3, $4, $5, $6, $7, 1, @now,
+		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now END,
+		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now + $9 END, $10, $11, $12, $13)
+	ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key <> '' DO NOTHING
+	RETURNING create_time, run_after`
+
+// SubmitTask implements Tasks.
+func (d *DB) SubmitTask(ctx context.Context, spec TaskSpec) (task Task, created bool, err error) {
+	const doing = "submitting a task"
+	for {
+		task, err = d.insertTask(ctx, spec)
+		if !errors.Is(err, ErrNotFound) {
+			return task, err == nil, failing(doing, err)
+		}
+		task, err = d.taskOfKey(ctx, spec)
+		// The key's task may have been deleted between the two.
+		if !errors.Is(err, ErrNotFound) {
+			return task, false, failing(doing, err)
+		}
+	}
+}
+
+// submitted is what the database adds to a new task.
+type submitted struct{ createTime, runAfter time.Time }
+
+func (s *submitted) columns() []any { return []any{instant{&s.createTime}, instant{&s.runAfter}} }
+
+// insertTask answers ErrNotFound when the idempotency key is taken.
+func (d *DB) insertTask(ctx context.Context, spec TaskSpec) (task Task, err error) {
+	labels, err := labelsColumn(spec.Labels)
+	if err != nil {
+		return Task{}, err
+	}
+	args := []any{
+		d.clock(), spec.Tenant, spec.ID, spec.UserID, spec.SessionID, spec.Agent, spec.Priority, micros(spec.RunAfter),
+		dispatchGrace.Microseconds(), spec.IdempotencyKey, spec.RequestHash, labels, nonNil(spec.Request),
+	}
+	insert := func(ctx context.Context, q querier) error {
+		added, err := queryOne[submitted](ctx, q, submitTask, args...)
+		task = Task{TaskSpec: spec, Status: StatusQueued, CreateTime: added.createTime}
+		task.RunAfter = added.runAfter
+		return err
+	}
+	if len(spec.Labels) == 0 {
+		err = d.engine.one(ctx, insert)
+		return task, err
+	}
+	err = d.engine.all(ctx, func(ctx context.Context, q querier) error {
+		if err := insert(ctx, q); err != nil {
+			return err
+		}
+		rows := make([][]any, 0, len(spec.Labels))
+		for name, value := range spec.Labels {
+			rows = append(rows, []any{spec.Tenant, labelKey(name, value), task.CreateTime.UnixMicro(), spec.ID})
+		}
+		return q.insert(ctx, "task_labels (tenant, label, create_time, task_id)", rows, "")
+	})
+	return task, err
+}
+
+// taskOfKey is the task that has spec's idempotency key.
+func (d *DB) taskOfKey(ctx context.Context, spec TaskSpec) (task Task, err error) {
+	const statement = "SELECT " + taskColumns + ` FROM tasks
+		WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`
+	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
+		task, err = queryOne[Task](ctx, q, statement, spec.Tenant, spec.IdempotencyKey)
+		return err
+	})
+	if err == nil && !bytes.Equal(task.RequestHash, spec.RequestHash) {
+		return Task{}, ErrIdempotencyConflict
+	}
+	return task, err
+}
+
+const getTask = "SELECT " + taskColumns + " FROM tasks WHERE tenant = $1 AND task_id = $2"
+
+// GetTask implements Tasks.
+func (d *DB) GetTask(ctx context.Context, tenant, id string) (task Task, err error) {
+	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
+		task, err = queryOne[Task](ctx, q, getTask, tenant, id)
+		return err
+	})
+	return task, failing("getting a task", err)
+}
+
+// ListTasks implements Tasks.
+func (d *DB) ListTasks(ctx context.Context, filter TaskFilter, page Page) ([]Task, string, error) {
+	l, err := filter.listing(page)
+	if err != nil {
+		return nil, "", failing("listing tasks", err)
+	}
+	tasks, next, err := readPage(ctx, d, l, page, func(t Task) cursor {
+		return cursor{t.CreateTime.UnixMicro(), t.ID}
+	})
+	return tasks, next, failing("listing tasks", err)
+}
+
+func (f TaskFilter) listing(page Page) (*listing, error) {
+	from, order, id := " FROM tasks", "tasks.create_time", "tasks.task_id"
+	if len(f.Labels) > 0 { // few tasks have a label, so the list begins there
+		from, order, id = from+" JOIN task_labels USING (tenant, task_id)", "task_labels.create_time", "task_labels.task_id"
+	}
+	l := list("SELECT "+taskColumns+from+" WHERE tasks.tenant = $1", f.Tenant)
+	first := true
+	for name, value := range f.Labels {
+		if first {
+			l.and("task_labels.label = ?", labelKey(name, value))
+			first = false
+			continue
+		}
+		l.and(`EXISTS (SELECT 1 FROM task_labels other WHERE other.tenant = tasks.tenant
+			AND other.task_id = tasks.task_id AND other.label = ?)`, labelKey(name, value))
+	}
+	if f.UserID != "" {
+		l.and("tasks.user_id = ?", f.UserID)
+	}
+	if f.SessionID != "" {
+		l.and("tasks.session_id = ?", f.SessionID)
+	}
+	if err := l.statuses(f.Statuses); err != nil {
+		return nil, err
+	}
+	return l, l.newest(page, order, id)
+}
+
+// statuses leaves the tasks in one of them, and says so in the words of the
+// index that holds no others, when there is one.
+func (l *listing) statuses(all []Status) error {
+	if len(all) == 0 {
+		return nil
+	}
+	all = slices.Compact(slices.Sorted(slices.Values(all)))
+	lowest, highest := all[0], all[len(all)-1]
+	if lowest < StatusQueued || highest > StatusCancelled {
+		return fmt.Errorf("%w: status %d or %d", ErrInvalid, lowest, highest)
+	}
+	switch {
+	case highest < StatusCompleted:
+		l.and("tasks.status < 4")
+	case lowest > StatusCompleted:
+		l.and("tasks.status > 4")
+	}
+	// Numbers rather than parameters: how many tasks have each decides the plan.
+	var numbers []string
+	for _, status := range all {
+		numbers = append(numbers, strconv.Itoa(int(status)))
+	}
+	l.and("tasks.status IN (" + strings.Join(numbers, ", ") + ")")
+	return nil
+}
+
+const cancelTask = `UPDATE tasks SET cancel_requested = TRUE,
+		finish_time = CASE WHEN status = 1 THEN @now END,
+		wake_time = CASE WHEN status = 1 THEN NULL ELSE wake_time END,
+		status = CASE WHEN status = 1 THEN 6 ELSE status END
+	WHERE tenant = $2 AND task_id = $3 AND status < 4
+	RETURNING ` + taskColumns
+
+// CancelTask implements Tasks.
+func (d *DB) CancelTask(ctx context.Context, tenant, id string, ending func(Task) Ending) (task Task, err error) {
+	err = d.engine.all(ctx, func(ctx context.Context, q querier) error {
+		task, err = queryOne[Task](ctx, q, cancelTask, d.clock(), tenant, id)
+		if errors.Is(err, ErrNotFound) { // or it has ended
+			task, err = queryOne[Task](ctx, q, getTask, tenant, id)
+			return err
+		}
+		if err != nil || task.Status != StatusCancelled || ending == nil {
+			return err
+		}
+		task, err = d.endCancelled(ctx, q, task, ending(task))
+		return err
+	})
+	if err != nil {
+		return Task{}, fmt.Errorf("cancelling a task: %w", err)
+	}
+	return task, nil
+}
+
+// endCancelled writes the ending of a task that was cancelled before it ran.
+func (d *DB) endCancelled(ctx context.Context, q querier, task Task, end Ending) (Task, error) {
+	first, last, err := span(end.Events)
+	if err != nil {
+		return Task{}, err
+	}
+	if first <= task.LastSequence {
+		return Task{}, ErrConflict
+	}
+	task, err = queryOne[Task](ctx, q, `UPDATE tasks SET result = $3, error = $4, last_sequence = $5
+		WHERE tenant = $1 AND task_id = $2 RETURNING `+taskColumns,
+		task.Tenant, task.ID, end.Result, prose(end.Error), max(last, task.LastSequence))
+	if err != nil {
+		return Task{}, err
+	}
+	return task, d.writeEnding(ctx, q, task.Tenant, task.ID, end)
+}
+
+// nonNil keeps an absent value as an empty one.
+func nonNil(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}
