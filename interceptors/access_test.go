@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 )
@@ -92,26 +96,60 @@ func TestHealthAndReflectionNeedNoKey(t *testing.T) {
 	}
 }
 
-// Every method of the contract has a scope that somebody chose; one that
-// nobody thought of is for administrators.
+// Every method of the contract has a scope that somebody chose, and no other
+// has; one that nobody thought of is for administrators.
 func TestScopes(t *testing.T) {
 	t.Parallel()
-	desc := agentv1.AgentService_ServiceDesc
-	var names []string
-	for _, m := range desc.Methods {
-		names = append(names, m.MethodName)
-	}
-	for _, s := range desc.Streams {
-		names = append(names, s.StreamName)
-	}
-	for _, name := range names {
-		if scope := requiredScope("/" + desc.ServiceName + "/" + name); scope == ScopeAdmin {
-			t.Errorf("nobody has chosen the scope of %s", name)
+	left := maps.Clone(scopes)
+	contract := agentv1.File_agent_v1_agent_service_proto.Package()
+	protoregistry.GlobalFiles.RangeFilesByPackage(contract, func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				method := fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(j).Name())
+				if _, chosen := scopes[method]; !chosen {
+					t.Errorf("nobody has chosen the scope of %s", method)
+				}
+				if open(method) {
+					t.Errorf("%s is open to everybody", method)
+				}
+				delete(left, method)
+			}
 		}
+		return true
+	})
+	for method := range left {
+		t.Errorf("%s is not in the contract", method)
 	}
 	for _, method := range []string{"/grpc.channelz.v1.Channelz/GetServers", "/agent.v1.AgentService/Shutdown", "", "/"} {
 		if scope := requiredScope(method); scope != ScopeAdmin || open(method) {
 			t.Errorf("%q needs the scope %q, open: %v; want admin", method, scope, open(method))
+		}
+	}
+}
+
+// What each service asks of a key, and which methods count against the limits.
+func TestScopesOfServices(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		methods string // separated by spaces
+		scope   Scope
+		limited bool
+	}{
+		{"AgentService/Run AgentService/StreamRun", ScopeRun, true},
+		{"AgentService/ListAgents", scopeAny, false},
+		{"AgentService/SubmitTask", ScopeTasks, true},
+		{"AgentService/GetTask AgentService/ListTasks AgentService/CancelTask AgentService/WatchTask", ScopeTasks, false},
+		{"SessionService/ListSessions SessionService/GetSession SessionService/ListMessages SessionService/DeleteSession", ScopeRun, false},
+		{"ScheduleService/CreateSchedule ScheduleService/GetSchedule ScheduleService/ListSchedules", ScopeTasks, false},
+		{"ScheduleService/PauseSchedule ScheduleService/ResumeSchedule ScheduleService/DeleteSchedule", ScopeTasks, false},
+		{"UsageService/GetUsage", ScopeAdmin, false},
+	} {
+		for _, name := range strings.Fields(test.methods) {
+			method := "/agent.v1." + name
+			if scope := requiredScope(method); scope != test.scope || limited(method) != test.limited {
+				t.Errorf("%s needs %q, limited: %v; want %q, %v", name, scope, limited(method), test.scope, test.limited)
+			}
 		}
 	}
 }

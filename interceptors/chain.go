@@ -90,23 +90,48 @@ func open(method string) bool {
 	}
 }
 
-// requiredScope is what a key needs for a method; a method that nobody has
-// thought about here is for administrators.
-func requiredScope(method string) Scope {
-	switch method {
-	case agentv1.AgentService_Run_FullMethodName, agentv1.AgentService_StreamRun_FullMethodName:
-		return ScopeRun
-	case agentv1.AgentService_ListAgents_FullMethodName:
-		return scopeAny
-	default:
-		return ScopeAdmin
-	}
+// scopes is what a key needs for each method of the contract.
+var scopes = map[string]Scope{
+	agentv1.AgentService_Run_FullMethodName:        ScopeRun,
+	agentv1.AgentService_StreamRun_FullMethodName:  ScopeRun,
+	agentv1.AgentService_ListAgents_FullMethodName: scopeAny,
+	agentv1.AgentService_SubmitTask_FullMethodName: ScopeTasks,
+	agentv1.AgentService_GetTask_FullMethodName:    ScopeTasks,
+	agentv1.AgentService_ListTasks_FullMethodName:  ScopeTasks,
+	agentv1.AgentService_CancelTask_FullMethodName: ScopeTasks,
+	agentv1.AgentService_WatchTask_FullMethodName:  ScopeTasks,
+
+	agentv1.SessionService_ListSessions_FullMethodName:  ScopeRun,
+	agentv1.SessionService_GetSession_FullMethodName:    ScopeRun,
+	agentv1.SessionService_ListMessages_FullMethodName:  ScopeRun,
+	agentv1.SessionService_DeleteSession_FullMethodName: ScopeRun,
+
+	agentv1.ScheduleService_CreateSchedule_FullMethodName: ScopeTasks,
+	agentv1.ScheduleService_GetSchedule_FullMethodName:    ScopeTasks,
+	agentv1.ScheduleService_ListSchedules_FullMethodName:  ScopeTasks,
+	agentv1.ScheduleService_PauseSchedule_FullMethodName:  ScopeTasks,
+	agentv1.ScheduleService_ResumeSchedule_FullMethodName: ScopeTasks,
+	agentv1.ScheduleService_DeleteSchedule_FullMethodName: ScopeTasks,
+
+	agentv1.UsageService_GetUsage_FullMethodName: ScopeAdmin,
 }
 
-// limited says which methods count against the limits: those that run an agent.
+// requiredScope is what a key needs for a method; a method that nobody has
+// thought about is for administrators.
+func requiredScope(method string) Scope {
+	if scope, chosen := scopes[method]; chosen {
+		return scope
+	}
+	return ScopeAdmin
+}
+
+// limited says which methods count against the limits: those that make an agent
+// run, now or later.
 func limited(method string) bool {
 	switch method {
-	case agentv1.AgentService_Run_FullMethodName, agentv1.AgentService_StreamRun_FullMethodName:
+	case agentv1.AgentService_Run_FullMethodName,
+		agentv1.AgentService_StreamRun_FullMethodName,
+		agentv1.AgentService_SubmitTask_FullMethodName:
 		return true
 	default:
 		return false

@@ -50,6 +50,11 @@ func NotFound(kind, name string) *Error {
 	return newError(codes.NotFound, "no such "+kind, &errdetails.ResourceInfo{ResourceType: kind, ResourceName: name})
 }
 
+// AlreadyExists says what is taken.
+func AlreadyExists(reason, message string) *Error {
+	return newError(codes.AlreadyExists, message, &errdetails.ErrorInfo{Reason: reason, Domain: domain})
+}
+
 // ResourceExhausted says which limits were reached and when to come back.
 func ResourceExhausted(message string, retry time.Duration, violations ...*errdetails.QuotaFailure_Violation) *Error {
 	return newError(codes.ResourceExhausted, message,

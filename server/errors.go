@@ -2,51 +2,92 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/agent/model"
 	"github.com/runwire/runwire/interceptors"
+	"github.com/runwire/runwire/store"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
 // errShuttingDown is the cause with which calls end that outlast the drain.
 var errShuttingDown = errors.New("the server is shutting down")
 
-// retryUnavailable is when to come back to a provider that has not said when.
-const retryUnavailable = 5 * time.Second
-
-// retryShuttingDown is when to come back to a server that is being replaced.
-const retryShuttingDown = time.Second
+// When to come back to what has not said when.
+const (
+	// retryUnavailable is for a model's provider.
+	retryUnavailable = 5 * time.Second
+	// retryShuttingDown is for a server that is being replaced.
+	retryShuttingDown = time.Second
+	// retryDatabase is for a database that is gone or full.
+	retryDatabase = 2 * time.Second
+)
 
 // errorRules says what callers are told of what handlers return, the first
 // rule that matches first. What none matches is a bug: INTERNAL.
 func errorRules() []interceptors.ErrorRule {
 	return []interceptors.ErrorRule{
-		func(err error) *interceptors.Error {
-			if unknown := (*agent.UnknownAgentError)(nil); errors.As(err, &unknown) {
-				return interceptors.NotFound("agent", unknown.Name)
-			}
-			return nil
-		},
-		func(err error) *interceptors.Error {
-			if errors.Is(err, errShuttingDown) {
-				return interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)
-			}
-			return nil
-		},
-		func(err error) *interceptors.Error {
-			if errors.Is(err, errStalled) {
-				return interceptors.Aborted("CLIENT_STALLED", errStalled.Error())
-			}
-			return nil
-		},
-		func(err error) *interceptors.Error {
-			if unavailable := (*agent.UnavailableError)(nil); errors.As(err, &unavailable) {
-				return interceptors.Unavailable("no model answered", retryAfter(unavailable))
-			}
-			return nil
-		},
+		as(func(unknown *agent.UnknownAgentError) *interceptors.Error {
+			return interceptors.NotFound("agent", unknown.Name)
+		}),
+		as(func(missing *notFoundError) *interceptors.Error {
+			return interceptors.NotFound(missing.kind, missing.name)
+		}),
+		is(errShuttingDown, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
+		is(errStalled, interceptors.Aborted("CLIENT_STALLED", errStalled.Error())),
+		as(func(unavailable *agent.UnavailableError) *interceptors.Error {
+			return interceptors.Unavailable("no model answered", retryAfter(unavailable))
+		}),
+		is(store.ErrPageToken, invalid("page_token", "must be a next_page_token of the same method")),
+		is(store.ErrInvalid, invalid("", "a text in it cannot be kept, such as one with a NUL character")),
+		is(store.ErrSessionBusy, interceptors.Aborted("SESSION_BUSY", "another run goes on in this session")),
+		is(store.ErrIdempotencyConflict, interceptors.AlreadyExists("IDEMPOTENCY_KEY_REUSED",
+			"this idempotency key was used with another request")),
+		is(store.ErrExists, interceptors.AlreadyExists("ID_TAKEN", "this id is taken")),
+		is(store.ErrUnavailable, interceptors.Unavailable("the database is unavailable", retryDatabase)),
+		is(store.ErrClosed, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
 	}
+}
+
+// is tells the same of every error that is target.
+func is(target error, told *interceptors.Error) interceptors.ErrorRule {
+	return func(err error) *interceptors.Error {
+		if errors.Is(err, target) {
+			return told
+		}
+		return nil
+	}
+}
+
+// as tells something of every error of a type.
+func as[E error](tell func(E) *interceptors.Error) interceptors.ErrorRule {
+	return func(err error) *interceptors.Error {
+		if found, ok := errors.AsType[E](err); ok {
+			return tell(found)
+		}
+		return nil
+	}
+}
+
+// invalid says what is wrong with one field of a request.
+func invalid(field, description string) *interceptors.Error {
+	return interceptors.InvalidArgument(&errdetails.BadRequest_FieldViolation{Field: field, Description: description})
+}
+
+// notFoundError is a thing that there is not, or not for this caller.
+type notFoundError struct{ kind, name string }
+
+// Error implements error.
+func (e *notFoundError) Error() string { return fmt.Sprintf("no such %s: %q", e.kind, e.name) }
+
+// named is err, and if the store has not found it, which thing that was.
+func named(kind, name string, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return &notFoundError{kind: kind, name: name}
+	}
+	return err
 }
 
 // retryAfter is the provider's own word on when to come back, if it gave one.
