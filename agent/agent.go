@@ -42,6 +42,9 @@ type Agent struct {
 	MaxCost model.Money
 	// Timeout bounds a run's time; positive.
 	Timeout time.Duration
+	// HistoryTokens bounds what a run is told of its session, newest turns
+	// first. 0 is an agent without a memory: its runs have no session.
+	HistoryTokens int64
 }
 
 func (a *Agent) validate() error {

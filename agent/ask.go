@@ -18,6 +18,12 @@ import (
 // non-nil ending is the run's.
 func (r *Run) ask(ctx context.Context) *ending {
 	for attempt := int32(1); ; attempt++ {
+		if attempt == 1 && r.recall(ctx) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return interrupted(ctx)
+		}
 		m := &r.agent.models[r.answerer]
 		req := r.question(m)
 		if r.room.output <= 0 {
@@ -27,22 +33,71 @@ func (r *Run) ask(ctx context.Context) *ending {
 			r.iterations++
 		}
 		spoke, err := r.attempt(ctx, m, req)
+		last := spoke || r.answerer == len(r.agent.models)-1
+		if end := r.keepReply(ctx, m, err, last); end != nil {
+			return end
+		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return interrupted(ctx)
-		case spoke || r.answerer == len(r.agent.models)-1:
+		case last:
 			return modelFailed(err)
 		}
 		r.fallBack(ctx, attempt+1, err)
 	}
 }
 
+// keepReply journals what a model call has come to. A reply that ends the run
+// needs no step of its own: it is kept with the run's end.
+func (r *Run) keepReply(ctx context.Context, m *pricedModel, err error, last bool) *ending {
+	if err == nil && len(r.reply.ToolCalls) == 0 {
+		return nil
+	}
+	step := &ModelStep{Model: m.Name(), Reply: r.reply}
+	if err == nil {
+		r.identify(r.reply.ToolCalls)
+		step.Text = r.said.String()
+	} else {
+		step.Failed, step.FellBack = true, !last && ctx.Err() == nil
+	}
+	return r.keep(ctx, Step{Model: step})
+}
+
+// recall takes the model's next reply from what was done before, if it is
+// there, and says whether it was.
+func (r *Run) recall(ctx context.Context) bool {
+	for {
+		step := r.past.modelStep()
+		if step == nil {
+			return false
+		}
+		r.answerer = r.agent.modelIndex(step.Model)
+		m := &r.agent.models[r.answerer]
+		r.budget.spend(m, step.Reply.Usage)
+		if step.Failed {
+			if r.answerer++; !step.FellBack || r.answerer == len(r.agent.models) {
+				r.answerer = 0
+			}
+			continue
+		}
+		r.iterations++
+		r.asked, r.spoke = m.Name(), true
+		r.reply = step.Reply
+		r.said.WriteString(step.Text)
+		if step.Text != "" && r.iterations > r.past.whole {
+			r.events.speak(ctx, step.Text, false)
+		}
+		r.identify(r.reply.ToolCalls)
+		return true
+	}
+}
+
 // question is what m is asked next, in the room that the budget leaves.
 func (r *Run) question(m *pricedModel) *model.Request {
 	r.asked = m.Name()
-	req := &model.Request{System: r.agent.SystemPrompt, Messages: r.messages, Tools: r.agent.tools.offered}
+	req := &model.Request{System: r.agent.SystemPrompt, Messages: r.messages, Tools: r.tools.offered}
 	r.room = r.budget.fit(m, m.InputTokens(req), r.agent.MaxOutputTokens)
 	req.MaxOutputTokens = r.room.output
 	return req
@@ -54,7 +109,7 @@ func (r *Run) fallBack(ctx context.Context, attempt int32, err error) {
 	next := r.agent.models[r.answerer].Name()
 	r.runner.log.WarnContext(ctx, "model failed, asking the next",
 		slog.String("run_id", r.id), slog.String("next", next), slog.Any("error", err))
-	r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
+	r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
 		Retrying: &agentv1.Retrying{Attempt: attempt, Reason: publicReason(err) + "; asking " + next},
 	}})
 }
@@ -92,6 +147,7 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 	}
 	c.latency = time.Since(begin)
 	c.cost, c.priced = r.budget.spend(m, r.reply.Usage)
+	r.booked(m, begin, r.reply.Usage, c.cost, c.priced)
 	r.runner.telemetry.endChat(ctx, span, m, &r.reply, &c)
 	return c.firstChunk > 0, c.err
 }

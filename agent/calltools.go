@@ -25,13 +25,22 @@ type outcome struct {
 	latency time.Duration
 }
 
+// errUnknownOutcome is what a model is told of a call that must not be made
+// twice and may have been made.
+var errUnknownOutcome = &tool.Error{
+	Type:    tool.Failed,
+	Message: "its outcome is unknown: the call had begun when it was interrupted, and is not made again",
+}
+
 // callTools calls a reply's tools in parallel, tells of them in the order in
-// which the model asked, and adds both sides to the conversation.
-func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) {
-	r.identify(calls)
+// which the model asked, and adds both sides to the conversation. Those that
+// have ended before an interruption are not called again. A non-nil ending is
+// the run's.
+func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
+	ended, begun := r.past.toolSteps()
 	for _, call := range calls {
 		r.toolCalls = append(r.toolCalls, call.Name)
-		r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallStarted{
+		r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallStarted{
 			ToolCallStarted: &agentv1.ToolCallStarted{
 				ToolCallId: call.ID, Tool: call.Name, ArgumentsJson: call.Arguments,
 			},
@@ -42,10 +51,69 @@ func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) {
 	})
 	r.said.Reset()
 
-	for i, done := range r.startTools(ctx, calls) {
+	outcomes := make([]chan outcome, len(calls))
+	var missing []int
+	for i, call := range calls {
+		outcomes[i] = make(chan outcome, 1)
+		switch step := ended[call.ID]; {
+		case step != nil:
+			outcomes[i] <- step.outcome()
+		case begun[call.ID]:
+			outcomes[i] <- outcome{err: errUnknownOutcome}
+		default:
+			missing = append(missing, i)
+		}
+	}
+	if end := r.keep(ctx, r.beginning(calls, missing)...); end != nil {
+		return end
+	}
+	r.startTools(ctx, calls, missing, outcomes)
+	for i, done := range outcomes {
 		result := <-done
 		r.finishTool(ctx, calls[i], result)
+		if i == len(calls)-1 {
+			r.finishIteration(ctx) // so that a journal has it with the last step
+		}
+		if ended[calls[i].ID] != nil {
+			continue
+		}
+		if end := r.keep(ctx, result.step(calls[i].ID)); end != nil {
+			for _, rest := range outcomes[i+1:] {
+				<-rest // no goroutine is left behind
+			}
+			return end
+		}
 	}
+	return nil
+}
+
+// beginning are the steps to journal before calls that must not be made twice.
+func (r *Run) beginning(calls []model.ToolCall, missing []int) []Step {
+	var steps []Step
+	for _, i := range missing {
+		if t, known := r.tools.byName[calls[i].Name]; known && t.Definition().Effect == tool.Once {
+			steps = append(steps, Step{Begun: calls[i].ID})
+		}
+	}
+	return steps
+}
+
+// step is the outcome as it is journaled.
+func (o *outcome) step(callID string) Step {
+	step := &ToolStep{ID: callID, Output: o.output, Latency: o.latency}
+	if o.err != nil {
+		step.Error = o.err.Message
+	}
+	return Step{Tool: step}
+}
+
+// outcome is what step tells.
+func (s *ToolStep) outcome() outcome {
+	o := outcome{output: s.Output, latency: s.Latency}
+	if s.Error != "" {
+		o.err = &tool.Error{Type: tool.Failed, Message: s.Error}
+	}
+	return o
 }
 
 // identify gives every call an id that is unique in the run, where the
@@ -71,34 +139,30 @@ func (r *Run) identify(calls []model.ToolCall) {
 	}
 }
 
-// startTools makes the calls in order, parallelTools at a time, and returns a
-// channel for each outcome. Its goroutines end when the calls do, which
-// tool.Call bounds.
-func (r *Run) startTools(ctx context.Context, calls []model.ToolCall) []chan outcome {
-	outcomes := make([]chan outcome, len(calls))
-	for i := range outcomes {
-		outcomes[i] = make(chan outcome, 1)
-	}
+// startTools makes the missing calls in order, parallelTools at a time. Its
+// goroutines end when the calls do, which tool.Call bounds.
+func (r *Run) startTools(ctx context.Context, calls []model.ToolCall, missing []int, outcomes []chan outcome) {
 	var taken atomic.Int64
-	for range min(len(calls), parallelTools) {
+	for range min(len(missing), parallelTools) {
 		go func() {
-			for i := taken.Add(1) - 1; i < int64(len(calls)); i = taken.Add(1) - 1 {
+			for n := taken.Add(1) - 1; n < int64(len(missing)); n = taken.Add(1) - 1 {
+				i := missing[n]
 				outcomes[i] <- r.callTool(ctx, calls[i])
 			}
 		}()
 	}
-	return outcomes
 }
 
 func (r *Run) callTool(ctx context.Context, call model.ToolCall) outcome {
 	begin := time.Now()
 	ctx, span := r.runner.telemetry.startTool(ctx, r.span, call)
-	t, known := r.agent.tools.byName[call.Name]
+	ctx = tool.WithCallKey(ctx, r.id+"/"+call.ID)
+	t, known := r.tools.byName[call.Name]
 	var result outcome
 	if !known {
 		result.err = &tool.Error{
 			Type:    tool.UnknownTool,
-			Message: fmt.Sprintf("there is no tool %q; there are: %s", call.Name, strings.Join(r.agent.tools.names, ", ")),
+			Message: fmt.Sprintf("there is no tool %q; there are: %s", call.Name, strings.Join(r.tools.names, ", ")),
 		}
 	} else if output, err := t.Call(ctx, call.Arguments); err != nil {
 		result.err = toolError(err)
@@ -131,6 +195,6 @@ func (r *Run) finishTool(ctx context.Context, call model.ToolCall, result outcom
 				slog.String("tool", call.Name), slog.Any("error", result.err.Err))
 		}
 	}
-	r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallFinished{ToolCallFinished: finished}})
+	r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallFinished{ToolCallFinished: finished}})
 	r.messages = append(r.messages, model.Message{Role: model.RoleTool, Text: told, ToolCallID: call.ID})
 }

@@ -22,13 +22,23 @@ const waitingLimit = 64 << 10
 type Events struct {
 	mu       sync.Mutex
 	sequence int64
-	waiting  []*agentv1.RunEvent
+	waiting  []Told
 	delta    pendingDelta // follows waiting
 	size     int          // bytes in waiting and delta
 	closed   bool
+	logged   bool // joined deltas remember their pieces
 
 	ready chan struct{} // the reader may find something
 	room  chan struct{} // the writer may find room
+}
+
+// Told is an event and, of joined deltas, how they can be told apart.
+type Told struct {
+	// Event is nil where there is none.
+	Event *agentv1.RunEvent
+	// Pieces are the lengths in bytes of the deltas that the event joins; nil
+	// for one, and where nobody has asked to remember them.
+	Pieces []int
 }
 
 // pendingDelta is one delta, or several joined, not yet made into an event.
@@ -37,6 +47,7 @@ type pendingDelta struct {
 	reasoning bool
 	first     string // all of it while count is 1, so that a reader that keeps up costs no copy
 	joined    []byte // all of it once count is more
+	pieces    []int  // of joined, if they are remembered
 	at        time.Time
 }
 
@@ -45,14 +56,23 @@ func NewEvents() *Events {
 	return &Events{ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
+// NewLog returns the way from one run to an event log whose last event was
+// numbered after. Joined deltas remember their pieces, so that a reader of the
+// log can go on behind each of them.
+func NewLog(after int64) *Events {
+	e := NewEvents()
+	e.sequence, e.logged = after, true
+	return e
+}
+
 // Next returns the next event, waiting for it. It returns io.EOF after the
 // last one, and the context's error when that ends first.
 func (e *Events) Next(ctx context.Context) (*agentv1.RunEvent, error) {
 	for {
-		event, closed := e.take()
+		told, closed := e.take()
 		switch {
-		case event != nil:
-			return event, nil
+		case told.Event != nil:
+			return told.Event, nil
 		case closed:
 			return nil, io.EOF
 		}
@@ -64,25 +84,34 @@ func (e *Events) Next(ctx context.Context) (*agentv1.RunEvent, error) {
 	}
 }
 
-// take returns what waits first, or nil and whether anything can still come.
-func (e *Events) take() (*agentv1.RunEvent, bool) {
+// TryNext returns the next event if there is one. Who takes events this way
+// waits for Ready.
+func (e *Events) TryNext() (Told, bool) {
+	told, _ := e.take()
+	return told, told.Event != nil
+}
+
+// Ready is signalled when there may be something for TryNext.
+func (e *Events) Ready() <-chan struct{} { return e.ready }
+
+// take returns what waits first, or nothing and whether all has come.
+func (e *Events) take() (told Told, closed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var event *agentv1.RunEvent
 	switch {
 	case len(e.waiting) > 0:
-		event = e.waiting[0]
-		e.waiting[0] = nil
+		told = e.waiting[0]
+		e.waiting[0] = Told{}
 		e.waiting = e.waiting[1:]
-		e.size -= eventSize(event)
+		e.size -= eventSize(told.Event)
 	case e.delta.count > 0:
 		e.size -= e.delta.len()
-		event = e.sealDelta()
+		told = e.sealDelta()
 	default:
-		return nil, e.closed
+		return Told{}, e.closed
 	}
 	signal(e.room)
-	return event, false
+	return told, false
 }
 
 // speak adds a delta, waiting for room until ctx is done. It takes it in any
@@ -98,13 +127,13 @@ func (e *Events) speak(ctx context.Context, text string, reasoning bool) {
 	}
 	e.sequence++
 	e.size += len(text)
-	e.delta.add(text, reasoning)
+	e.delta.add(text, reasoning, e.logged)
 	e.mu.Unlock()
 	signal(e.ready)
 }
 
 // emit adds an event that is no delta. The caller leaves its sequence and
-// create_time to Events.
+// create_time to Events; what it says was merged, is left out of the numbers.
 func (e *Events) emit(ctx context.Context, event *agentv1.RunEvent) {
 	if e == nil {
 		return
@@ -112,10 +141,10 @@ func (e *Events) emit(ctx context.Context, event *agentv1.RunEvent) {
 	e.mu.Lock()
 	e.awaitRoom(ctx)
 	e.flushDelta()
-	e.sequence++
+	e.sequence += 1 + event.GetMerged()
 	event.Sequence = e.sequence
 	event.CreateTime = timestamppb.Now()
-	e.waiting = append(e.waiting, event)
+	e.waiting = append(e.waiting, Told{Event: event})
 	e.size += eventSize(event)
 	e.mu.Unlock()
 	signal(e.ready)
@@ -160,8 +189,10 @@ type deltaEvent struct {
 
 // sealDelta makes the pending delta into its event. The last sequence given
 // out is always the pending delta's.
-func (e *Events) sealDelta() *agentv1.RunEvent {
+func (e *Events) sealDelta() Told {
 	d := &e.delta
+	pieces := d.pieces
+	d.pieces = nil
 	made := &deltaEvent{}
 	made.time.Seconds, made.time.Nanos = d.at.Unix(), int32(d.at.Nanosecond()) //nolint:gosec // below 10⁹.
 	made.event.Sequence = e.sequence
@@ -176,18 +207,24 @@ func (e *Events) sealDelta() *agentv1.RunEvent {
 		made.text.TextDelta = &made.piece
 		made.event.Event = &made.text
 	}
-	return &made.event
+	return Told{Event: &made.event, Pieces: pieces}
 }
 
-func (d *pendingDelta) add(text string, reasoning bool) {
+func (d *pendingDelta) add(text string, reasoning, remember bool) {
 	switch d.count {
 	case 0:
 		d.first = text
 	case 1:
+		if remember {
+			d.pieces = append(d.pieces, len(d.first))
+		}
 		d.joined = append(append(d.joined[:0], d.first...), text...)
 		d.first = ""
 	default:
 		d.joined = append(d.joined, text...)
+	}
+	if remember && d.count > 0 {
+		d.pieces = append(d.pieces, len(text))
 	}
 	d.count++
 	d.reasoning = reasoning

@@ -21,12 +21,20 @@ type Run struct {
 	session string
 	user    string
 	request string
+	timeout time.Duration
+	resume  *Resume
+	journal Journal
+	lastTry bool
 
 	events *Events
 	span   trace.Span
 	budget budget
+	past   past
+	calls  []ModelCall // that are not journaled
 
+	tools      *toolset
 	messages   []model.Message
+	history    int         // how many of messages were there before the run
 	answerer   int         // index of the model that is asked now
 	asked      string      // that model's name
 	room       room        // what its reply may have
@@ -54,6 +62,8 @@ type ending struct {
 	err    error  // the model's last error, if that is what ended the run
 	// unavailable: no model could be reached, or none has answered.
 	unavailable bool
+	// lost: the run is no longer this caller's.
+	lost *JournalError
 }
 
 // Execute runs the agent to its end. It writes the run's events to events, of
@@ -61,8 +71,9 @@ type ending struct {
 //
 // When ctx ends, the run ends with STOP_REASON_TIMEOUT or _CANCELLED and keeps
 // what it has; ctx's own deadline is met with a margin, so that the result can
-// still be delivered. The only errors are an *UnavailableError, with which the
-// events end without `finished`, and what a bug makes.
+// still be delivered. The only errors are an *UnavailableError and a
+// *JournalError, with which the events end without `finished`, and what a bug
+// makes.
 func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, error) {
 	begin := time.Now()
 	defer events.close()
@@ -72,17 +83,18 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	ctx, r.span = r.runner.telemetry.startRun(ctx, r)
 	defer r.span.End()
 
-	r.messages = []model.Message{{Role: model.RoleUser, Text: r.request}}
+	r.messages = append(r.messages, model.Message{Role: model.RoleUser, Text: r.request})
 	r.asked = r.agent.models[0].Name()
-	events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
-		RunId: r.id, SessionId: r.session, Agent: r.agent.Name, Model: r.asked,
-	}}})
+	r.begin(ctx)
 
 	end := r.loop(ctx)
+	if end.lost != nil {
+		return nil, end.lost
+	}
 	latency := time.Since(begin)
 	r.runner.telemetry.endRun(ctx, r, end, latency)
 	r.log(ctx, end)
-	if end.unavailable && !r.spoke {
+	if end.unavailable && !r.spoke && !r.lastTry || end.unavailable && r.journal != nil && !r.lastTry {
 		return nil, &UnavailableError{Err: end.err}
 	}
 	result := r.result(end, latency)
@@ -92,11 +104,42 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	return result, nil
 }
 
+// begin tells that the run has begun, or begins again.
+func (r *Run) begin(ctx context.Context) {
+	if r.resume == nil || !r.resume.Told {
+		started := &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
+			RunId: r.id, SessionId: r.session, Agent: r.agent.Name, Model: r.asked,
+		}}}
+		if r.resume != nil {
+			started.Merged = r.resume.Skipped
+		}
+		r.events.emit(ctx, started)
+	}
+	if r.resume == nil {
+		return
+	}
+	retrying := &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
+		Retrying: &agentv1.Retrying{Attempt: r.resume.Attempt, Reason: r.resume.Reason},
+	}}
+	if r.resume.Told {
+		retrying.Merged = r.resume.Skipped
+	}
+	r.events.emit(ctx, retrying)
+	r.past = newPast(r.resume.Steps)
+}
+
+// tell emits an event, unless it is of an iteration that was told before.
+func (r *Run) tell(ctx context.Context, event *agentv1.RunEvent) {
+	if r.iterations > r.past.whole {
+		r.events.emit(ctx, event)
+	}
+}
+
 // bound gives a run its time: the agent's, and what the caller's deadline
 // leaves after a margin of a twentieth, at most 250 ms, for the result's way back.
 func (r *Run) bound(ctx context.Context, begin time.Time) (context.Context, context.CancelFunc) {
 	const maxMargin = 250 * time.Millisecond
-	deadline := begin.Add(r.agent.Timeout)
+	deadline := begin.Add(r.timeout)
 	if callers, ok := ctx.Deadline(); ok {
 		margin := min(callers.Sub(begin)/20, maxMargin)
 		if early := callers.Add(-margin); early.Before(deadline) {
@@ -116,8 +159,9 @@ func (r *Run) loop(ctx context.Context) *ending {
 			r.finishIteration(ctx)
 			return r.answered()
 		}
-		r.callTools(ctx, r.reply.ToolCalls)
-		r.finishIteration(ctx)
+		if end := r.callTools(ctx, r.reply.ToolCalls); end != nil {
+			return end
+		}
 		if ctx.Err() != nil {
 			return interrupted(ctx)
 		}
@@ -132,7 +176,7 @@ func (r *Run) finishIteration(ctx context.Context) {
 	if r.events == nil {
 		return
 	}
-	r.events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_IterationFinished{
+	r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_IterationFinished{
 		IterationFinished: &agentv1.IterationFinished{Iteration: r.iterations, Usage: r.budget.usage()},
 	}})
 }

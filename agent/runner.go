@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/runwire/runwire/agent/model"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -128,6 +130,47 @@ func (r *Runner) Agents() []Agent {
 	return list
 }
 
+// Find returns the agent that a request names; DefaultName when it names none.
+// Its error is an *UnknownAgentError.
+func (r *Runner) Find(name string) (Agent, error) {
+	c, err := r.find(name)
+	if err != nil {
+		return Agent{}, err
+	}
+	return c.Agent, nil
+}
+
+func (r *Runner) find(name string) (*configured, error) {
+	name = cmp.Or(name, DefaultName)
+	c, ok := r.byName[name]
+	if !ok {
+		return nil, &UnknownAgentError{Name: name}
+	}
+	return c, nil
+}
+
+// Spent is what the steps of an agent's run have used.
+func (r *Runner) Spent(name string, steps []Step) *agentv1.Usage {
+	c, err := r.find(name)
+	if err != nil {
+		return &agentv1.Usage{}
+	}
+	var spent budget
+	for _, step := range steps {
+		if step.Model != nil {
+			spent.spend(c.model(step.Model.Model), step.Model.Reply.Usage)
+		}
+	}
+	return spent.usage()
+}
+
+// model is the agent's model of that name; the first, if it is the agent's no longer.
+func (c *configured) model(name string) *pricedModel { return &c.models[c.modelIndex(name)] }
+
+func (c *configured) modelIndex(name string) int {
+	return max(0, slices.IndexFunc(c.models, func(m pricedModel) bool { return m.Name() == name }))
+}
+
 // Request is what a caller asks for.
 type Request struct {
 	// Message is what the user says; not empty.
@@ -141,39 +184,64 @@ type Request struct {
 	// MaxTokens and MaxCost lower the agent's budget; 0 leaves it.
 	MaxTokens int64
 	MaxCost   model.Money
+
+	// RunID is the run's id; made when empty.
+	RunID string
+	// History is what was said in the session before.
+	History []model.Message
+	// Timeout takes the place of the agent's; 0 leaves it.
+	Timeout time.Duration
+	// Journal keeps the run's steps; nil is a run that ends with its caller.
+	Journal Journal
+	// Resume is how a run goes on that was interrupted; nil for the first try.
+	Resume *Resume
+	// LastTry: nobody runs it again when no model answers, so that it ends with
+	// `finished` then, too.
+	LastTry bool
 }
 
 // NewRun prepares a run: it has an id and can be executed once. Its error is
 // an *UnknownAgentError.
 func (r *Runner) NewRun(req Request) (*Run, error) {
-	name := cmp.Or(req.Agent, DefaultName)
-	agent, ok := r.byName[name]
-	if !ok {
-		return nil, &UnknownAgentError{Name: name}
-	}
-	id, err := newID("run_")
+	agent, err := r.find(req.Agent)
 	if err != nil {
 		return nil, err
 	}
-	session := req.SessionID
-	if session == "" {
-		if session, err = newID("sess_"); err != nil {
-			return nil, err
-		}
+	id, err := orNewID(req.RunID, "run_")
+	if err != nil {
+		return nil, err
+	}
+	session, err := orNewID(req.SessionID, "sess_")
+	if err != nil {
+		return nil, err
 	}
 	return &Run{
-		runner:  r,
-		agent:   agent,
-		id:      id,
-		session: session,
-		user:    req.UserID,
-		request: req.Message,
-		budget:  newBudget(&agent.Agent, req),
+		runner:   r,
+		agent:    agent,
+		tools:    &agent.tools,
+		id:       id,
+		session:  session,
+		user:     req.UserID,
+		request:  req.Message,
+		timeout:  cmp.Or(req.Timeout, agent.Timeout),
+		resume:   req.Resume,
+		journal:  req.Journal,
+		lastTry:  req.LastTry,
+		messages: slices.Clone(req.History),
+		history:  len(req.History),
+		budget:   newBudget(&agent.Agent, req),
 	}, nil
 }
 
-// newID returns an id that no one can guess and that sorts by time.
-func newID(prefix string) (string, error) {
+func orNewID(id, prefix string) (string, error) {
+	if id != "" {
+		return id, nil
+	}
+	return NewID(prefix)
+}
+
+// NewID returns an id that no one can guess and that sorts by time.
+func NewID(prefix string) (string, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return "", fmt.Errorf("make an id: %w", err)

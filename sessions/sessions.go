@@ -26,6 +26,7 @@ const (
 // Store is what the keeper asks of the store.
 type Store interface {
 	AcquireSession(ctx context.Context, tenant, id, userID, owner string, ttl time.Duration) (store.Session, error)
+	RenewSession(ctx context.Context, tenant, id, owner string, ttl time.Duration) error
 	ReleaseSession(ctx context.Context, tenant, id, owner string) error
 	RecentMessages(ctx context.Context, tenant, sessionID string, maxTokens int64) ([]store.Message, error)
 }
@@ -52,6 +53,10 @@ type Session struct {
 	tenant, id, user, owner string
 	position                int64
 	fresh                   bool
+
+	mu     sync.Mutex // held while it is renewed
+	closed bool
+
 	// History is what was said before, within the window, oldest first.
 	History []model.Message
 }
@@ -105,15 +110,20 @@ func (k *Keeper) recent(ctx context.Context, key Key, window int64) ([]model.Mes
 	return history, nil
 }
 
-// Turn is what a run adds, ready to be written at the session's end; nil for
-// nothing. Writing it releases the session.
+// Turn is what a run adds, ready to be written at the session's end, soon, for
+// the session is no longer renewed; nil for nothing. Writing it releases the
+// session.
 func (s *Session) Turn(runID string, messages []model.Message) (*store.Turn, error) {
 	if len(messages) == 0 {
 		return nil, nil //nolint:nilnil // nothing is added.
 	}
+	s.forget()
 	turn := &store.Turn{
-		Tenant: s.tenant, SessionID: s.id, UserID: s.user, Owner: s.owner, Position: s.position, RunID: runID,
+		Tenant: s.tenant, SessionID: s.id, Owner: s.owner, Position: s.position, RunID: runID,
 		Messages: make([]store.Message, len(messages)),
+	}
+	if s.fresh {
+		turn.UserID = s.user // who may make it; one that was deleted stays so
 	}
 	for i, message := range messages {
 		payload, err := Encode(message)
@@ -125,17 +135,20 @@ func (s *Session) Turn(runID string, messages []model.Message) (*store.Turn, err
 	return turn, nil
 }
 
-// Forget stops holding the session, for who has written its turn.
-func (s *Session) Forget() {
+// forget stops holding the session.
+func (s *Session) forget() {
 	s.keeper.mu.Lock()
-	defer s.keeper.mu.Unlock()
 	delete(s.keeper.held, s)
+	s.keeper.mu.Unlock()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 }
 
 // Close gives the session back. It is needed unless a turn was written, and
 // does no harm then.
 func (s *Session) Close(ctx context.Context) error {
-	s.Forget()
+	s.forget()
 	if s.fresh {
 		return nil
 	}
@@ -168,10 +181,19 @@ func (k *Keeper) renew(ctx context.Context) {
 	k.mu.Unlock()
 	for _, s := range held {
 		// One that was lost is found out when its turn is written.
-		if _, err := k.store.AcquireSession(ctx, s.tenant, s.id, s.user, s.owner, hold); err != nil {
+		if err := s.renew(ctx); err != nil {
 			k.log.WarnContext(ctx, "session could not be held", slog.String("session_id", s.id), slog.Any("error", err))
 		}
 	}
+}
+
+func (s *Session) renew(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	return s.keeper.store.RenewSession(ctx, s.tenant, s.id, s.owner, hold) //nolint:wrapcheck // the store says what it did
 }
 
 // Encode is a message as the store keeps it.

@@ -15,6 +15,10 @@ type Sessions interface {
 	// ErrNotFound.
 	AcquireSession(ctx context.Context, tenant, id, userID, owner string, ttl time.Duration) (Session, error)
 
+	// RenewSession makes what AcquireSession gave to owner last as long as ttl
+	// from now; ErrSessionBusy when owner has it no longer, or it was deleted.
+	RenewSession(ctx context.Context, tenant, id, owner string, ttl time.Duration) error
+
 	// ReleaseSession ends what AcquireSession gave to owner, if it still has it.
 	ReleaseSession(ctx context.Context, tenant, id, owner string) error
 
@@ -79,6 +83,18 @@ func (d *DB) AcquireSession(ctx context.Context, tenant, id, userID, owner strin
 		return Session{}, failing(doing, ErrNotFound)
 	}
 	return Session{}, failing(doing, ErrSessionBusy)
+}
+
+// RenewSession implements Sessions.
+func (d *DB) RenewSession(ctx context.Context, tenant, id, owner string, ttl time.Duration) error {
+	return failing("renewing a session", d.engine.one(ctx, func(ctx context.Context, q querier) error {
+		changed, err := q.exec(ctx, `UPDATE sessions SET lock_until = @now + $5
+			WHERE tenant = $2 AND session_id = $3 AND lock_owner = $4`, d.clock(), tenant, id, owner, ttl.Microseconds())
+		if err == nil && changed == 0 {
+			err = ErrSessionBusy
+		}
+		return err
+	}))
 }
 
 // ReleaseSession implements Sessions.

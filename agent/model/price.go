@@ -50,3 +50,18 @@ func (p Price) Cost(u Usage) Money {
 	cost, _ := bits.Div64(hi, lo, million)
 	return Money(min(cost, math.MaxInt64))
 }
+
+// FromUSD is an amount of dollars to the nano-dollar below. Amounts too large to
+// count, and the smallest that is not nothing, keep their meaning: a limit that
+// never binds, and one that always does.
+func FromUSD(usd float64) Money {
+	nanos := usd * float64(Dollar)
+	switch {
+	case nanos >= math.MaxInt64:
+		return math.MaxInt64
+	case nanos > 0 && nanos < 1:
+		return 1
+	default:
+		return Money(nanos)
+	}
+}

@@ -23,6 +23,7 @@ func calculator() (Definition, Func) {
 			"after one it means percent, so 15% is 0.15. " +
 			"Functions: sqrt cbrt abs exp ln log (base 10, or log(x, base)) log2 log10 sin cos tan (radians) floor ceil round (round(x, decimals)) min max. " +
 			"Constants: pi, e. Write numbers without thousands separators, units or currency signs.",
+		Effect: Pure,
 		Parameters: json.RawMessage(`{
 			"type": "object",
 			"properties": {

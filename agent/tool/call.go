@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,7 @@ func New(def Definition, fn Func) (*Tool, error) {
 	case def.Timeout == 0:
 		def.Timeout = DefaultTimeout
 	}
+	def.Effect = cmp.Or(def.Effect, Once)
 	schema, err := compile(def.Parameters)
 	if err != nil {
 		return nil, fmt.Errorf("tool %q: parameters: %w", def.Name, err)

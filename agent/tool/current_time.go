@@ -18,6 +18,7 @@ func currentTime(now func() time.Time) (Definition, Func) {
 	def := Definition{
 		Name:        "current_time",
 		Description: "Tells the current date, time of day and weekday in a time zone.",
+		Effect:      Pure,
 		Parameters: json.RawMessage(`{
 			"type": "object",
 			"properties": {

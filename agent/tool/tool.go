@@ -19,6 +19,8 @@ type Definition struct {
 	Parameters json.RawMessage
 	// Timeout bounds one call; 0 is DefaultTimeout.
 	Timeout time.Duration
+	// Effect is what a second call may do; Once when empty, which is safe.
+	Effect Effect
 }
 
 // Func does a tool's work. Its error's text is told to the model and shown to

@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runwire/runwire/agent/model"
+)
+
+// Journal keeps what a run has done, so that who takes it over pays for
+// nothing again.
+type Journal interface {
+	// Append makes steps durable, with the model calls that they have paid for
+	// and all events emitted so far, and returns once they are. An error ends
+	// the run at once, without `finished`: it is no longer this caller's.
+	Append(ctx context.Context, steps []Step, calls []ModelCall) error
+}
+
+// Step is something that a run has done: one of its fields. A journal holds
+// each message once, since a step refers to what came before it by its place.
+type Step struct {
+	// Model is a model call that has ended.
+	Model *ModelStep `json:"model,omitempty"`
+	// Begun is the id of a tool call that was about to be made and must not be
+	// made twice.
+	Begun string `json:"begun,omitempty"`
+	// Tool is a tool call that has ended.
+	Tool *ToolStep `json:"tool,omitempty"`
+}
+
+// ModelStep is a model call that has ended.
+type ModelStep struct {
+	// Model is the name of the one that was asked.
+	Model string `json:"model"`
+	// Failed: there is no reply, only usage.
+	Failed bool `json:"failed,omitempty"`
+	// FellBack: the agent's next model was asked instead.
+	FellBack bool `json:"fell_back,omitempty"`
+	// Text is what the model said.
+	Text string `json:"text,omitempty"`
+	// Reply is what else came of it.
+	Reply model.Reply `json:"reply"`
+}
+
+// ToolStep is a tool call that has ended.
+type ToolStep struct {
+	ID      string        `json:"id"`
+	Output  string        `json:"output,omitempty"`
+	Error   string        `json:"error,omitempty"`
+	Latency time.Duration `json:"latency"`
+}
+
+// ModelCall is what a model was paid for.
+type ModelCall struct {
+	// ID is unique in all runs, and the same for a call that is told of twice.
+	ID    string
+	Model string
+	Time  time.Time
+	Usage model.Usage
+	// Cost is meaningless unless Priced.
+	Cost   model.Money
+	Priced bool
+}
+
+// Resume is how a run goes on that was interrupted.
+type Resume struct {
+	// Attempt is which try this is; the first was 1.
+	Attempt int32
+	// Reason says to those who watch why there is another.
+	Reason string
+	// Steps are all that was journaled.
+	Steps []Step
+	// Told is whether `started` is among the events that are kept.
+	Told bool
+	// Skipped is how many sequence numbers may have been given to events that
+	// nobody kept.
+	Skipped int64
+}
+
+// JournalError says that a run could not go on since its journal would not be
+// written.
+type JournalError struct {
+	// Err is what the journal said.
+	Err error
+}
+
+// Error gives the cause.
+func (e *JournalError) Error() string { return "journaling the run: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *JournalError) Unwrap() error { return e.Err }
+
+// past is what of a run was done by those who had it before.
+type past struct {
+	steps []Step
+	// whole is how many of its iterations are: those are not told again.
+	whole int32
+}
+
+// newPast finds out how many iterations are whole: their model has replied,
+// and each of their tool calls has ended.
+func newPast(steps []Step) past {
+	p := past{steps: slices.Clone(steps)}
+	open := -1 // tool calls that the last reply still waits for; -1 before the first
+	for _, step := range steps {
+		switch {
+		case step.Model != nil && !step.Model.Failed:
+			open = len(step.Model.Reply.ToolCalls)
+		case step.Tool != nil:
+			open--
+		default:
+			continue
+		}
+		if open == 0 {
+			p.whole++
+		}
+	}
+	return p
+}
+
+// modelStep takes the next step if it is a model's.
+func (p *past) modelStep() *ModelStep {
+	if len(p.steps) == 0 || p.steps[0].Model == nil {
+		return nil
+	}
+	step := p.steps[0].Model
+	p.steps = p.steps[1:]
+	return step
+}
+
+// toolSteps takes all steps of tools up to the next model's: which calls have
+// ended, and which have begun.
+func (p *past) toolSteps() (ended map[string]*ToolStep, begun map[string]bool) {
+	for len(p.steps) > 0 && p.steps[0].Model == nil {
+		if step := p.steps[0].Tool; step != nil {
+			if ended == nil {
+				ended = make(map[string]*ToolStep)
+			}
+			ended[step.ID] = step
+		} else {
+			if begun == nil {
+				begun = make(map[string]bool)
+			}
+			begun[p.steps[0].Begun] = true
+		}
+		p.steps = p.steps[1:]
+	}
+	return ended, begun
+}
+
+// keep journals steps, and the model calls that were not journaled yet. It
+// does so also when ctx has ended: what was paid for is kept. A non-nil ending
+// is the run's.
+func (r *Run) keep(ctx context.Context, steps ...Step) *ending {
+	if r.journal == nil || len(steps) == 0 {
+		return nil
+	}
+	calls := r.calls
+	r.calls = nil
+	if err := r.journal.Append(context.WithoutCancel(ctx), steps, calls); err != nil {
+		r.calls = calls
+		return &ending{lost: &JournalError{Err: err}}
+	}
+	return nil
+}
+
+// booked notes a model call that has ended, for the journal or for Calls.
+func (r *Run) booked(m *pricedModel, begin time.Time, usage model.Usage, cost model.Money, priced bool) {
+	r.calls = append(r.calls, ModelCall{
+		ID: fmt.Sprintf("%s-%d", r.id, r.budget.calls), Model: m.Name(), Time: begin,
+		Usage: usage, Cost: cost, Priced: priced,
+	})
+}
+
+// Calls are the model calls that no journal has been told of, once the run has
+// been executed: all of them where there is none.
+func (r *Run) Calls() []ModelCall { return r.calls }
+
+// Turn is what the run adds to its session, once it has been executed: what
+// the user said, the answer, and what lies between them. It is empty for a run
+// that said nothing.
+func (r *Run) Turn() []model.Message {
+	turn := slices.Clone(r.messages[r.history:])
+	if said := r.said.String(); said != "" {
+		turn = append(turn, model.Message{Role: model.RoleAssistant, Text: said})
+	}
+	if len(turn) == 1 {
+		return nil
+	}
+	return turn
+}

@@ -1,0 +1,181 @@
+// Package bus is what moves between replicas: the dispatch of tasks to
+// workers, live events from a worker to those who watch, and signals. It is
+// NATS, embedded or a cluster. Nothing rests on it: what it loses costs a
+// delay, for the store knows. It must not know of agents, SQL or gRPC.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config says where NATS is.
+type Config struct {
+	// URL is one or several addresses, `nats://a,b,c`; empty embeds a server in
+	// this process, in memory, without a port.
+	URL string
+	// Name is what the cluster's operators see.
+	Name string
+	// Log takes what operators must know.
+	Log *slog.Logger
+}
+
+// Bus is a connection to NATS. Safe for concurrent use.
+type Bus struct {
+	log    *slog.Logger
+	server *server.Server // nil for a cluster
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	lanes  [laneCount]*lane
+
+	mu        sync.Mutex
+	reconnect chan struct{} // closed at the next reconnection
+	renewed   chan struct{} // see Renewed
+}
+
+// Open connects to NATS. With a URL it does not wait for it: until it is there
+// nothing moves, and the log says so.
+func Open(ctx context.Context, cfg Config) (*Bus, error) {
+	b := &Bus{log: cfg.Log, reconnect: make(chan struct{}), renewed: make(chan struct{}, 1)}
+	for i := range b.lanes {
+		b.lanes[i] = &lane{bus: b, name: laneNames[i]}
+	}
+	if err := b.connect(cfg); err != nil {
+		b.Close()
+		return nil, err
+	}
+	var err error
+	if b.js, err = jetstream.New(b.conn); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("opening JetStream: %w", err)
+	}
+	if b.server == nil {
+		return b, nil
+	}
+	if err := b.ensure(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) connect(cfg Config) (err error) {
+	options := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.ReconnectWait(200 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.Timeout(2 * time.Second),
+		nats.ReconnectBufSize(256 << 10),
+		nats.ConnectHandler(b.connected),
+		nats.ReconnectHandler(b.connected),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // else it was closed
+				b.log.Warn("nats is away", slog.Any("error", err))
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			b.log.Debug("nats", slog.Any("error", err))
+		}),
+	}
+	address := cfg.URL
+	if address == "" {
+		if b.server, err = embed(); err != nil {
+			return err
+		}
+		address = nats.DefaultURL // never dialled
+		options = append(options, nats.InProcessServer(b.server))
+	}
+	if b.conn, err = nats.Connect(address, options...); err != nil {
+		return fmt.Errorf("connecting to NATS: %w", withoutAddress(err, address))
+	}
+	return nil
+}
+
+// withoutAddress keeps a URL's password out of an error.
+func withoutAddress(err error, address string) error {
+	if strings.Contains(address, "@") && strings.Contains(err.Error(), address) {
+		return errors.New("the address is not one of NATS")
+	}
+	return err
+}
+
+// embed starts a server in this process. It keeps nothing: the store does.
+func embed() (*server.Server, error) {
+	embedded, err := server.NewServer(&server.Options{
+		ServerName: "runwire", DontListen: true, JetStream: true, NoLog: true, NoSigs: true,
+		JetStreamMaxMemory: embeddedMemory, JetStreamMaxStore: -1, MaxPayload: 1 << 20,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedding NATS: %w", err)
+	}
+	embedded.Start()
+	if !embedded.ReadyForConnections(10 * time.Second) {
+		embedded.Shutdown()
+		return nil, errors.New("embedding NATS: it does not start")
+	}
+	return embedded, nil
+}
+
+// embeddedMemory bounds what waits in the embedded server, in bytes.
+const embeddedMemory = 256 << 20
+
+// connected wakes whoever waits for an answer of the connection before.
+func (b *Bus) connected(*nats.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.reconnect)
+	b.reconnect = make(chan struct{})
+	if b.server == nil {
+		b.log.Info("nats is there", slog.String("server", b.conn.ConnectedServerName()))
+	}
+}
+
+// reconnection is closed when the connection was made anew.
+func (b *Bus) reconnection() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reconnect
+}
+
+// Connected says whether NATS can be reached now, as far as is known.
+func (b *Bus) Connected() bool { return b.conn.IsConnected() }
+
+// Embedded says whether the server lives in this process, and dies with it.
+func (b *Bus) Embedded() bool { return b.server != nil }
+
+// JetStream is the connection's.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Renewed is signalled when NATS may have forgotten what was dispatched.
+func (b *Bus) Renewed() <-chan struct{} { return b.renewed }
+
+// Close ends the connection, and the server if it is embedded.
+func (b *Bus) Close() {
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+}
+
+// token makes a name fit to be a part of a subject. A name has no '='.
+func token(name string) string { return strings.ReplaceAll(name, ".", "=") }
+
+func subject(kind, tenant, task string) string {
+	return "runwire." + kind + "." + token(tenant) + "." + token(task)
+}

@@ -1,0 +1,141 @@
+package bus
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Puller takes one task at a time from the lanes. While all lanes have tasks,
+// of each ten it takes six are HIGH, three NORMAL and one is LOW.
+type Puller struct {
+	bus   *Bus
+	taken int
+
+	mu      sync.Mutex
+	waiting bool            // Next takes what comes
+	asked   [laneCount]bool // a pull waits in the server
+	come    chan *Delivery  // for Next
+	pulls   sync.WaitGroup
+}
+
+// NewPuller returns a puller for one goroutine.
+func (b *Bus) NewPuller() *Puller { return &Puller{bus: b, come: make(chan *Delivery, 1)} }
+
+// turns says which lane is looked at first, in turn.
+var turns = [...]int{
+	laneHigh, laneNormal, laneHigh, laneHigh, laneNormal, laneHigh, laneLow, laneHigh, laneNormal, laneHigh,
+}
+
+const (
+	// longPull is how long a pull waits in the server.
+	longPull = 2 * time.Second
+	// pause is between tries while NATS is away.
+	pause = 200 * time.Millisecond
+)
+
+// Next waits for a task. The caller answers the delivery. Its only error is ctx's.
+func (p *Puller) Next(ctx context.Context) (*Delivery, error) {
+	if d := p.first(ctx); d != nil {
+		p.taken++
+		return d, nil
+	}
+	p.mu.Lock()
+	p.waiting = true
+	p.mu.Unlock()
+	for lane := range p.asked {
+		p.ask(ctx, lane)
+	}
+	select {
+	case d := <-p.come:
+		p.taken++
+		return d, nil
+	case <-ctx.Done():
+		p.refuse()
+		return nil, ctx.Err()
+	}
+}
+
+// first takes what is there, in the order of this turn. A lane in which a pull
+// of ours waits has nothing.
+func (p *Puller) first(ctx context.Context) *Delivery {
+	turn := turns[p.taken%len(turns)]
+	for i, lane := range [...]int{turn, laneHigh, laneNormal, laneLow} {
+		p.mu.Lock()
+		empty := p.asked[lane]
+		p.mu.Unlock()
+		if empty || i > 0 && lane == turn {
+			continue
+		}
+		if d, err := p.bus.lanes[lane].pull(ctx, 0); err == nil && d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// ask has a pull wait in the lane's server for as long as Next waits.
+func (p *Puller) ask(ctx context.Context, lane int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked[lane] {
+		return
+	}
+	p.asked[lane] = true
+	p.pulls.Go(func() {
+		for p.wait(ctx, lane) {
+		}
+	})
+}
+
+// wait makes one pull and says whether to make another. What comes when Next
+// has been served is given back at once: nothing is kept for later.
+func (p *Puller) wait(ctx context.Context, lane int) bool {
+	reconnection := p.bus.reconnection()
+	asking, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the server would send to nobody
+	stop := make(chan struct{})
+	go func() {
+		defer cancel()
+		select {
+		case <-reconnection: // the server has forgotten the pull
+		case <-stop:
+		}
+	}()
+	d, err := p.bus.lanes[lane].pull(asking, longPull)
+	close(stop)
+	if err != nil {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case d != nil && p.waiting:
+		p.waiting = false
+		p.come <- d
+	case d != nil:
+		d.Return(0)
+	case p.waiting && ctx.Err() == nil:
+		return true
+	}
+	p.asked[lane] = false
+	return false
+}
+
+// refuse takes nothing any more.
+func (p *Puller) refuse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = false
+	select {
+	case d := <-p.come:
+		d.Return(0)
+	default:
+	}
+}
+
+// Close waits for the pulls that are with the server; what they bring is given
+// back. Next must not be called any more.
+func (p *Puller) Close() { p.pulls.Wait() }

@@ -1,0 +1,351 @@
+package tasks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/runwire/runwire/agent"
+	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/bus"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"github.com/runwire/runwire/sessions"
+	"github.com/runwire/runwire/store"
+)
+
+const (
+	// softLimit is when a run is told to stop that names no time of its own.
+	softLimit = 300 * time.Second
+	// retries is how often a task is tried again whose models would not answer.
+	retries = 2
+	// retryAfter is when.
+	retryAfter = 5 * time.Second
+	// mostAttempts is how often a task is taken up: one that kills its workers
+	// must end.
+	mostAttempts = 50
+	// busySession is when a task is tried again whose session a call has.
+	busySession = time.Second
+)
+
+// hardLimit is when a run that was told to stop is given up: a fifth of its
+// time later, at least ten seconds.
+func hardLimit(soft time.Duration) time.Duration { return soft + max(soft/5, 10*time.Second) }
+
+// attempt is one try of a task by this worker.
+type attempt struct {
+	service  *Service
+	delivery *bus.Delivery
+	task     *store.Task
+	log      *slog.Logger
+
+	ctx  context.Context // the run's
+	stop context.CancelCauseFunc
+}
+
+func newAttempt(ctx context.Context, s *Service, delivery *bus.Delivery, task *store.Task) *attempt {
+	a := &attempt{service: s, delivery: delivery, task: task, log: s.log.With(
+		slog.String("task_id", task.ID), slog.String("run_id", runID(task.ID)), slog.Int64("attempt", task.Attempt))}
+	a.ctx, a.stop = context.WithCancelCause(ctx)
+	if task.CancelRequested {
+		a.stop(errCancelled)
+	}
+	return a
+}
+
+// outcome is how a try has ended.
+type outcome struct {
+	result *agentv1.RunResult
+	err    error
+}
+
+// run tries the task and writes what came of it. ctx is the worker's: it lasts
+// until all is written.
+func (a *attempt) run(ctx context.Context) {
+	req, err := request(a.task)
+	if err != nil {
+		a.fail(ctx, err)
+		return
+	}
+	if a.task.Attempt > mostAttempts {
+		a.fail(ctx, fmt.Errorf("gave up after %d attempts: each worker that took the task was lost", mostAttempts))
+		return
+	}
+	session, err := a.openSession(ctx, req)
+	switch {
+	case errors.Is(err, store.ErrSessionBusy):
+		a.release(ctx, busySession)
+		return
+	case errors.Is(err, store.ErrNotFound):
+		a.fail(ctx, errors.New("the session is another user's"))
+		return
+	case err != nil:
+		a.abandon(ctx, err)
+		return
+	}
+	if session != nil {
+		defer func() { _ = session.Close(ctx) }() // it runs out otherwise
+	}
+	a.runIn(ctx, req, session)
+}
+
+// openSession returns the task's session, nil where its agent has none.
+func (a *attempt) openSession(ctx context.Context, req *agentv1.SubmitTaskRequest) (*sessions.Session, error) {
+	answering, err := a.service.Runner.Find(a.task.Agent)
+	if err != nil || answering.HistoryTokens == 0 {
+		return nil, nil //nolint:nilerr,nilnil // newRun tells of the agent
+	}
+	key := sessions.Key{Tenant: a.task.Tenant, ID: a.task.SessionID, User: a.task.UserID, Owner: a.task.ID}
+	if req.GetSessionId() == "" {
+		return a.service.Sessions.Fresh(key), nil
+	}
+	return a.service.Sessions.Open(ctx, key, answering.HistoryTokens)
+}
+
+func (a *attempt) runIn(ctx context.Context, req *agentv1.SubmitTaskRequest, session *sessions.Session) {
+	progress := newProgress(a.service, a.task, a.stop)
+	run, err := a.newRun(ctx, req, session, progress)
+	if unknown := (*agent.UnknownAgentError)(nil); errors.As(err, &unknown) {
+		a.fail(ctx, err)
+		return
+	}
+	if err != nil {
+		a.abandon(ctx, err)
+		return
+	}
+	sending, sent := context.WithCancel(ctx)
+	var sender sync.WaitGroup
+	sender.Go(func() { progress.run(sending) })
+	out := a.execute(run, progress, cmp.Or(req.GetTimeout().AsDuration(), softLimit))
+	sent()
+	sender.Wait()
+	a.settle(ctx, run, session, progress, out)
+}
+
+// newRun prepares the run, which goes on behind the last step that was kept.
+func (a *attempt) newRun(
+	ctx context.Context, req *agentv1.SubmitTaskRequest, session *sessions.Session, progress *progress,
+) (*agent.Run, error) {
+	asked := runRequest(a.task, req)
+	asked.Timeout = cmp.Or(req.GetTimeout().AsDuration(), softLimit)
+	asked.Journal = progress
+	asked.LastTry = a.task.Failures >= retries
+	if session != nil {
+		asked.History = session.History
+	}
+	if a.task.Attempt > 1 {
+		encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // the store says what it did
+		}
+		steps, err := decodeSteps(encoded)
+		if err != nil {
+			return nil, err
+		}
+		asked.Resume = &agent.Resume{
+			Attempt: int32(a.task.Attempt), //nolint:gosec // see mostAttempts
+			Reason:  cmp.Or(a.task.Error, "another worker goes on with the task"),
+			Steps:   steps, Told: a.task.LastSequence > 0, Skipped: ahead,
+		}
+	}
+	return a.service.Runner.NewRun(asked) //nolint:wrapcheck // the runner says what it did
+}
+
+// execute runs until the run ends, the task is lost, or the hard limit is
+// reached; then the run is left behind, and what it still does is fenced off.
+func (a *attempt) execute(run *agent.Run, progress *progress, soft time.Duration) outcome {
+	done := make(chan outcome, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- outcome{err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			}
+		}()
+		result, err := run.Execute(a.ctx, progress.events)
+		done <- outcome{result, err}
+	}()
+	limit := time.NewTimer(hardLimit(soft))
+	defer limit.Stop()
+	select {
+	case out := <-done:
+		return out
+	case <-limit.C:
+		a.stop(errHardLimit)
+		return outcome{err: errHardLimit}
+	}
+}
+
+// settle writes what came of the try.
+func (a *attempt) settle(
+	ctx context.Context, run *agent.Run, session *sessions.Session, progress *progress, out outcome,
+) {
+	why := context.Cause(a.ctx)
+	journal := (*agent.JournalError)(nil)
+	unavailable := (*agent.UnavailableError)(nil)
+	switch {
+	case errors.Is(why, errLost), errors.As(out.err, &journal):
+		a.abandon(ctx, cmp.Or(out.err, why))
+	case errors.Is(why, errHandBack):
+		a.keep(ctx, progress)
+		a.release(ctx, 0)
+	case errors.As(out.err, &unavailable):
+		a.keep(ctx, progress)
+		a.retry(ctx, unavailable)
+	case out.err != nil:
+		a.log.ErrorContext(ctx, "task failed", slog.Any("error", out.err))
+		a.keep(ctx, progress)
+		public := errors.New("internal error")
+		if errors.Is(out.err, errHardLimit) {
+			public = errHardLimit
+		}
+		a.fail(ctx, public)
+	default:
+		a.finish(ctx, run, session, progress, out.result)
+	}
+}
+
+// keep writes the events that are left, of a try that has not ended the task.
+func (a *attempt) keep(ctx context.Context, p *progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(ctx)
+	if err := p.keep(ctx, nil, nil); err != nil {
+		a.log.WarnContext(ctx, "events were not kept", slog.Any("error", err))
+	}
+	a.task.LastSequence = p.kept
+}
+
+// finish ends the task with its run's result.
+func (a *attempt) finish(
+	ctx context.Context, run *agent.Run, session *sessions.Session, progress *progress, result *agentv1.RunResult,
+) {
+	status := store.StatusFailed
+	switch {
+	case result.GetSuccess():
+		status = store.StatusCompleted
+	case errors.Is(context.Cause(a.ctx), errCancelled):
+		status = store.StatusCancelled
+	}
+	end := store.Ending{Usage: usageRows(a.task, run.Calls())}
+	var err error
+	if session != nil {
+		end.Turn, err = session.Turn(result.GetRunId(), run.Turn())
+	}
+	if err == nil {
+		err = a.finishAs(ctx, progress, end, status, result)
+	}
+	if err != nil {
+		a.abandon(ctx, err)
+	}
+}
+
+// finishAs writes the end, again and again while the store cannot be reached.
+func (a *attempt) finishAs(
+	ctx context.Context, progress *progress, end store.Ending, status store.Status, result *agentv1.RunResult,
+) error {
+	for {
+		if err := a.service.conclude(a.task, &end, status, result); err != nil {
+			return err
+		}
+		events, finished, err := progress.ending(ctx)
+		if err != nil {
+			return err
+		}
+		end.Events = events
+		task, err := a.service.store.FinishTask(ctx, a.task.Ref(), end)
+		switch {
+		case err == nil:
+			a.delivery.Ack()
+			a.service.ended(ctx, &task, []entry{{event: finished}})
+			return nil
+		case errors.Is(err, store.ErrCancelRequested):
+			status = store.StatusCancelled
+			result.Success, result.StopReason = false, agentv1.StopReason_STOP_REASON_CANCELLED
+			result.Error = "the task was cancelled"
+		case end.Turn != nil && (errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrSessionBusy) ||
+			errors.Is(err, store.ErrNotFound)):
+			a.log.WarnContext(ctx, "session has gone on without this run", slog.Any("error", err))
+			end.Turn = nil
+		case errors.Is(err, store.ErrUnavailable) && !a.service.worker.lost(a.task.Ref()):
+			timer := time.NewTimer(keepRetry)
+			<-timer.C
+		default:
+			return err //nolint:wrapcheck // the store says what it did
+		}
+	}
+}
+
+// fail ends the task without a run's result.
+func (a *attempt) fail(ctx context.Context, why error) {
+	status := store.StatusFailed
+	result := &agentv1.RunResult{StopReason: agentv1.StopReason_STOP_REASON_MODEL_ERROR, Error: why.Error()}
+	switch {
+	case a.task.CancelRequested:
+		status, result.StopReason = store.StatusCancelled, agentv1.StopReason_STOP_REASON_CANCELLED
+	case errors.Is(why, errHardLimit):
+		result.StopReason = agentv1.StopReason_STOP_REASON_TIMEOUT
+	}
+	encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
+	if err != nil {
+		a.abandon(ctx, err)
+		return
+	}
+	steps, err := decodeSteps(encoded)
+	if err != nil {
+		a.log.ErrorContext(ctx, "journal cannot be read", slog.Any("error", err))
+	}
+	result.Usage = a.service.Runner.Spent(a.task.Agent, steps)
+	end := a.service.endWithoutRun(a.task, status, result)
+	if end.err != nil {
+		a.abandon(ctx, end.err)
+		return
+	}
+	task, err := a.service.store.FinishTask(ctx, a.task.Ref(), end.Ending)
+	if errors.Is(err, store.ErrCancelRequested) && !a.task.CancelRequested {
+		a.task.CancelRequested = true
+		a.fail(ctx, errors.New("the task was cancelled"))
+		return
+	}
+	if err != nil {
+		a.abandon(ctx, err)
+		return
+	}
+	a.delivery.Ack()
+	a.service.ended(ctx, &task, end.entries)
+}
+
+// retry hands the task back to be tried again later.
+func (a *attempt) retry(ctx context.Context, unavailable *agent.UnavailableError) {
+	after := retryAfter
+	if failed := (*model.Error)(nil); errors.As(unavailable, &failed) {
+		after = max(after, min(failed.RetryAfter, time.Hour))
+	}
+	a.log.WarnContext(ctx, "task will be tried again", slog.Any("error", unavailable), slog.String("after", after.String()))
+	if err := a.service.store.RetryTask(ctx, a.task.Ref(), after, "no model answered"); err != nil {
+		a.abandon(ctx, err)
+		return
+	}
+	a.delivery.Ack() // whoever sweeps dispatches it when it is due
+}
+
+// release hands the task back as it is, for another worker.
+func (a *attempt) release(ctx context.Context, after time.Duration) {
+	if err := a.service.store.ReleaseTask(ctx, a.task.Ref(), after); err != nil {
+		a.abandon(ctx, err)
+		return
+	}
+	a.delivery.Return(after)
+}
+
+// abandon leaves the task to whoever has it, or will have it when its lease
+// has run out.
+func (a *attempt) abandon(ctx context.Context, why error) {
+	if !errors.Is(why, store.ErrFenced) && !errors.Is(why, errLost) {
+		a.log.WarnContext(ctx, "task was given up by this worker", slog.Any("error", why))
+	}
+	a.delivery.Return(lease)
+}

@@ -1,0 +1,212 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/runwire/runwire/agent"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"github.com/runwire/runwire/store"
+)
+
+const (
+	// flushEvery is how long an event may wait to be kept.
+	flushEvery = 250 * time.Millisecond
+	// ahead is how many sequence numbers may be given to events that are not
+	// kept. Whoever takes a task over leaves out as many, so that no number is
+	// ever given to two events.
+	ahead = 1000
+	// keepRetry is between tries to keep what the store could not take.
+	keepRetry = 500 * time.Millisecond
+)
+
+// progress is what a running task leaves behind while it runs: its live
+// events on the bus, and its steps and events in the store. It is the run's
+// agent.Journal.
+type progress struct {
+	service *Service
+	task    *store.Task
+	events  *agent.Events
+	// lose ends the run: the task is another's.
+	lose context.CancelCauseFunc
+
+	mu       sync.Mutex
+	steps    int64 // that are kept
+	kept     int64 // the last event's number that is
+	unkept   []entry
+	finished *agentv1.RunEvent // held back until the task has ended in the store
+}
+
+func newProgress(s *Service, task *store.Task, lose context.CancelCauseFunc) *progress {
+	return &progress{
+		service: s, task: task, events: agent.NewLog(task.LastSequence), lose: lose,
+		steps: task.Steps, kept: task.LastSequence,
+	}
+}
+
+// run sends events as they come and keeps them now and then, until ctx ends.
+func (p *progress) run(ctx context.Context) {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.events.Ready():
+			p.mu.Lock()
+			p.send(ctx)
+			p.mu.Unlock()
+		case <-ticker.C:
+			p.mu.Lock()
+			p.send(ctx)
+			if err := p.keep(ctx, nil, nil); errors.Is(err, store.ErrFenced) {
+				p.lose(errLost)
+			}
+			p.mu.Unlock()
+		}
+	}
+}
+
+// send takes what the run has said and sends it to those who watch.
+func (p *progress) send(ctx context.Context) {
+	var fresh []entry
+	for {
+		if n := len(p.unkept) + len(fresh); n > 0 && p.newest(fresh)-p.kept >= ahead-1 {
+			p.publish(fresh)
+			fresh = nil
+			if p.keep(ctx, nil, nil) != nil {
+				return // the rest waits in the run
+			}
+		}
+		told, ok := p.events.TryNext()
+		if !ok {
+			break
+		}
+		if told.Event.GetFinished() != nil {
+			p.finished = told.Event
+			continue
+		}
+		fresh = append(fresh, entry{event: told.Event, pieces: told.Pieces})
+	}
+	p.publish(fresh)
+}
+
+// newest is the last number given out.
+func (p *progress) newest(fresh []entry) int64 {
+	if len(fresh) > 0 {
+		return fresh[len(fresh)-1].event.GetSequence()
+	}
+	return p.unkept[len(p.unkept)-1].event.GetSequence()
+}
+
+func (p *progress) publish(fresh []entry) {
+	if len(fresh) == 0 {
+		return
+	}
+	p.service.publish(p.task.Tenant, p.task.ID, p.task.Attempt, fresh)
+	p.unkept = append(p.unkept, fresh...)
+}
+
+// keep writes steps, usage and the events that are not kept.
+func (p *progress) keep(ctx context.Context, steps [][]byte, usage []store.UsageRow) error {
+	if len(steps) == 0 && len(p.unkept) == 0 {
+		return nil
+	}
+	events, err := encodeEvents(p.unkept)
+	if err != nil {
+		return err
+	}
+	err = p.service.store.AppendProgress(ctx, p.task.Ref(), store.Progress{
+		Position: p.steps, Steps: steps, Usage: usage, Events: events,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // the store says what it did
+	}
+	p.steps += int64(len(steps))
+	if len(events) > 0 {
+		p.kept = events[len(events)-1].Sequence
+		p.unkept = p.unkept[:0]
+	}
+	return nil
+}
+
+// Append implements agent.Journal. While the store cannot be reached it tries
+// again, until the task is no longer this worker's.
+func (p *progress) Append(ctx context.Context, steps []agent.Step, calls []agent.ModelCall) error {
+	encoded := make([][]byte, len(steps))
+	for i, step := range steps {
+		var err error
+		if encoded[i], err = json.Marshal(step); err != nil {
+			return fmt.Errorf("encoding a step: %w", err)
+		}
+	}
+	usage := usageRows(p.task, calls)
+	for {
+		p.mu.Lock()
+		p.send(ctx)
+		err := p.keep(ctx, encoded, usage)
+		p.mu.Unlock()
+		switch {
+		case !errors.Is(err, store.ErrUnavailable):
+			return err
+		case p.service.worker.lost(p.task.Ref()):
+			return errLost
+		}
+		timer := time.NewTimer(keepRetry)
+		<-timer.C
+	}
+}
+
+// ending is what is left to be written with the task's end, after the run.
+func (p *progress) ending(ctx context.Context) ([]store.Event, *agentv1.RunEvent, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(ctx)
+	entries := p.unkept
+	if p.finished != nil {
+		entries = append(entries[:len(entries):len(entries)], entry{event: p.finished})
+	}
+	events, err := encodeEvents(entries)
+	return events, p.finished, err
+}
+
+// encodeEvents makes entries into what is kept.
+func encodeEvents(entries []entry) ([]store.Event, error) {
+	joined := join(append([]entry(nil), entries...))
+	events := make([]store.Event, len(joined))
+	for i, e := range joined {
+		payload, err := e.appendTo(nil)
+		if err != nil {
+			return nil, err
+		}
+		events[i] = store.Event{Sequence: e.event.GetSequence(), Payload: payload}
+	}
+	return events, nil
+}
+
+// usageRows are model calls as the store keeps them.
+func usageRows(task *store.Task, calls []agent.ModelCall) []store.UsageRow {
+	return UsageRows(task.Tenant, task.UserID, task.Agent, runID(task.ID), calls)
+}
+
+// UsageRows are a run's model calls as the store keeps them.
+func UsageRows(tenant, user, agentName, run string, calls []agent.ModelCall) []store.UsageRow {
+	rows := make([]store.UsageRow, len(calls))
+	for i, call := range calls {
+		rows[i] = store.UsageRow{
+			Tenant: tenant, ID: call.ID, UserID: user, Agent: agentName, Model: call.Model, RunID: run, Time: call.Time,
+			InputTokens: call.Usage.InputTokens, CachedTokens: call.Usage.CachedInputTokens,
+			CacheWriteTokens: call.Usage.CacheWriteTokens, OutputTokens: call.Usage.OutputTokens,
+			Estimated: call.Usage.Estimated,
+		}
+		if call.Priced {
+			cost := int64(call.Cost)
+			rows[i].CostNano = &cost
+		}
+	}
+	return rows
+}

@@ -1,0 +1,127 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/runwire/runwire/bus"
+)
+
+const (
+	// sweepEvery is how late a task that is due may be noticed.
+	sweepEvery = 500 * time.Millisecond
+	// leadership is how long a silent leader keeps others from sweeping.
+	leadership = 10 * time.Second
+	// again is when a dispatched task that nobody has claimed is dispatched again.
+	again = 2 * time.Minute
+	// cleanEvery is how often finished tasks are looked for that are old.
+	cleanEvery = time.Minute
+	// sweepBatch is how many tasks are taken up at once.
+	sweepBatch = 500
+)
+
+// Sweeper looks, on one replica for all, for tasks that nobody is told of and
+// for those that have been kept for long enough.
+type Sweeper struct {
+	service   *Service
+	retention time.Duration
+	// fire submits the tasks of the schedules that are due.
+	fire func(context.Context) error
+
+	cleaned time.Time
+	led     time.Time
+	leads   bool
+	failing bool
+}
+
+// NewSweeper returns a sweeper that keeps finished tasks for retention.
+func (s *Service) NewSweeper(retention time.Duration, fire func(context.Context) error) *Sweeper {
+	return &Sweeper{service: s, retention: retention, fire: fire}
+}
+
+// Run sweeps until ctx ends, whenever this replica leads.
+func (s *Sweeper) Run(ctx context.Context) error {
+	store := s.service.store
+	if s.service.bus.Embedded() { // no worker of this store can live
+		if err := errors.Join(store.BreakLeases(ctx), store.WakeTasks(ctx)); err != nil {
+			s.service.log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
+		}
+	}
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil && !s.failing {
+			s.service.log.WarnContext(ctx, "sweeping has failed", slog.Any("error", err))
+			s.failing = true
+		} else if err == nil {
+			s.failing = false
+		}
+		select {
+		case <-ctx.Done():
+			if s.leads {
+				_ = store.Resign(context.WithoutCancel(ctx), "sweeper", s.service.worker.name) // else it runs out
+			}
+			return nil
+		case <-s.service.bus.Renewed():
+			if err := store.WakeTasks(ctx); err != nil {
+				s.service.log.WarnContext(ctx, "tasks will be dispatched later", slog.Any("error", err))
+			}
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *Sweeper) sweep(ctx context.Context) (err error) {
+	if !s.leads || time.Since(s.led) > leadership/3 {
+		asked := time.Now()
+		if s.leads, err = s.service.store.Lead(ctx, "sweeper", s.service.worker.name, leadership); err != nil || !s.leads {
+			return err //nolint:wrapcheck // the store says what it did
+		}
+		s.led = asked
+	}
+	return errors.Join(s.dispatch(ctx), s.fire(ctx), s.clean(ctx))
+}
+
+// dispatch tells workers of the tasks that somebody should claim.
+func (s *Sweeper) dispatch(ctx context.Context) error {
+	if !s.service.bus.Connected() {
+		return nil // what is due stays due
+	}
+	for {
+		due, err := s.service.store.DueTasks(ctx, sweepBatch, again)
+		if err != nil {
+			return err //nolint:wrapcheck // the store says what it did
+		}
+		full := false
+		for _, task := range due {
+			err := s.service.bus.Dispatch(ctx, task.Tenant, task.ID, bus.Priority(task.Priority))
+			full = full || errors.Is(err, bus.ErrFull)
+			if err != nil && !errors.Is(err, bus.ErrFull) {
+				return errors.Join(err, s.service.store.WakeTasks(ctx))
+			}
+		}
+		if len(due) < sweepBatch || full {
+			return nil
+		}
+	}
+}
+
+// clean deletes finished tasks that have been kept for long enough.
+func (s *Sweeper) clean(ctx context.Context) error {
+	if time.Since(s.cleaned) < cleanEvery {
+		return nil
+	}
+	for range 20 { // others wait for the store, too
+		deleted, err := s.service.store.DeleteFinished(ctx, s.retention, sweepBatch)
+		if err != nil {
+			return err //nolint:wrapcheck // the store says what it did
+		}
+		if deleted < sweepBatch {
+			s.cleaned = time.Now()
+			return nil
+		}
+	}
+	return nil
+}
