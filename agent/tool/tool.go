@@ -21,6 +21,9 @@ type Definition struct {
 	Timeout time.Duration
 	// Effect is what a second call may do; Once when empty, which is safe.
 	Effect Effect
+	// RequiresApproval says that a person must agree to a call before it is made.
+	// Whoever makes the calls sees to it: Call does not.
+	RequiresApproval bool
 }
 
 // Func does a tool's work. Its error's text is told to the model and shown to
