@@ -145,7 +145,7 @@ func TestScopesOfServices(t *testing.T) {
 		{"ScheduleService/PauseSchedule ScheduleService/ResumeSchedule ScheduleService/DeleteSchedule", ScopeTasks, false},
 		{"UsageService/GetUsage", ScopeAdmin, false},
 	} {
-		for _, name := range strings.Fields(test.methods) {
+		for name := range strings.FieldsSeq(test.methods) {
 			method := "/agent.v1." + name
 			if scope := requiredScope(method); scope != test.scope || limited(method) != test.limited {
 				t.Errorf("%s needs %q, limited: %v; want %q, %v", name, scope, limited(method), test.scope, test.limited)

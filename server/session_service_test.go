@@ -19,7 +19,7 @@ import (
 func (r *records) say(t *testing.T, tenant, session, user string, said ...model.Message) {
 	t.Helper()
 	turn := store.Turn{Tenant: tenant, SessionID: session, UserID: user, RunID: "run_1"}
-	if found, err := r.DB.GetSession(t.Context(), tenant, session); err == nil {
+	if found, err := r.GetSession(t.Context(), tenant, session); err == nil {
 		turn.Position = found.Messages
 	}
 	for _, message := range said {

@@ -48,13 +48,17 @@ type terminal struct {
 
 // cli is the command line: a field a command.
 type cli struct {
-	Serve   serveCommand   `cmd:"" help:"Serve agents over gRPC."`
-	Run     runCommand     `cmd:"" help:"Ask an agent and stream its answer to the terminal."`
-	Keys    keysCommand    `cmd:"" help:"Make API keys."`
-	Version versionCommand `cmd:"" help:"Say which Runwire this is."`
+	Serve    serveCommand     `cmd:"" help:"Serve agents over gRPC."`
+	Run      runCommand       `cmd:"" help:"Ask an agent and stream its answer to the terminal."`
+	Task     taskCommands     `cmd:"" help:"Have agents run in the background, as tasks."`
+	Schedule scheduleCommands `cmd:"" help:"Submit tasks again and again."`
+	Session  sessionCommands  `cmd:"" help:"Show conversations, and delete them."`
+	Usage    usageCommand     `cmd:"" help:"Say what models were paid for."`
+	Keys     keyCommands      `cmd:"" help:"Make API keys."`
+	Version  versionCommand   `cmd:"" help:"Say which Runwire this is."`
 }
 
-type keysCommand struct {
+type keyCommands struct {
 	New newKeyCommand `cmd:"" help:"Make an API key: shown once, kept nowhere."`
 }
 

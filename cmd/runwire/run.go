@@ -35,7 +35,7 @@ type runCommand struct {
 
 // Run streams the answer. Its exit code is 0 only for a whole answer.
 func (c *runCommand) Run(ctx context.Context, term terminal) error {
-	message, err := c.message(term.in)
+	message, err := readMessage(c.Message, term.in)
 	if err != nil {
 		return err
 	}
@@ -58,9 +58,10 @@ func (c *runCommand) Run(ctx context.Context, term terminal) error {
 	return errors.Join(outcome(ctx, term, err), hangUp())
 }
 
-func (c *runCommand) message(in io.Reader) (string, error) {
-	if c.Message != "-" {
-		return c.Message, nil
+// readMessage is what the command line says; for `-`, what standard input does.
+func readMessage(message string, in io.Reader) (string, error) {
+	if message != "-" {
+		return message, nil
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxMessage))
 	if err != nil {
@@ -109,12 +110,12 @@ func stream(ctx context.Context, conn grpc.ClientConnInterface, show view, reque
 	return nil
 }
 
-// outcome tells how a run failed and makes an exit code of it.
+// outcome tells how a call failed, unless that was told, and makes an exit code of it.
 func outcome(ctx context.Context, term terminal, err error) error {
 	told, isStatus := status.FromError(err)
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.As(err, new(exitError)):
+		return err
 	case ctx.Err() != nil:
 		fmt.Fprintln(term.err, "runwire: cancelled")
 		return exitError(exitInterrupted)

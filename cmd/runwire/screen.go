@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,10 @@ import (
 // on standard error what the agent thinks and does and what it cost.
 type screen struct {
 	answer, aside voice
+	// settled holds back what a step says until the step is done, so that what
+	// turns out void is never said.
+	settled bool
+	held    strings.Builder
 }
 
 // voice is one of the two outputs.
@@ -46,8 +51,11 @@ func isTerminal(w io.Writer) bool {
 func (s *screen) show(event *agentv1.RunEvent) error {
 	switch event := event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
-		s.aside.endLine()
-		return s.answer.say(event.TextDelta.GetText())
+		if s.settled {
+			s.held.WriteString(event.TextDelta.GetText())
+			return nil
+		}
+		return s.speak(event.TextDelta.GetText())
 	case *agentv1.RunEvent_ReasoningDelta:
 		s.answer.endLine()
 		return s.aside.say(event.ReasoningDelta.GetText())
@@ -56,23 +64,46 @@ func (s *screen) show(event *agentv1.RunEvent) error {
 		return s.note("→ " + call.GetTool() + " " + call.GetArgumentsJson())
 	case *agentv1.RunEvent_ToolCallFinished:
 		return s.note("← " + describeCall(event.ToolCallFinished))
+	case *agentv1.RunEvent_IterationFinished:
+		return s.settle()
 	case *agentv1.RunEvent_Retrying:
+		s.held.Reset()
 		return s.note("↻ " + event.Retrying.GetReason() + "; what it said is void")
 	case *agentv1.RunEvent_Finished:
-		return s.note(describeResult(event.Finished.GetResult()))
+		return errors.Join(s.settle(), s.note(describeResult(event.Finished.GetResult())))
 	}
 	return nil
 }
 
+// speak says a piece of the answer.
+func (s *screen) speak(text string) error {
+	s.aside.endLine()
+	return s.answer.say(text)
+}
+
+// settle says what was held back.
+func (s *screen) settle() error {
+	if s.held.Len() == 0 {
+		return nil
+	}
+	defer s.held.Reset()
+	return s.speak(s.held.String())
+}
+
 // close implements view.
 func (s *screen) close() {
+	_ = s.settle() // it is said as far as it goes
+	s.endLines()
+}
+
+func (s *screen) endLines() {
 	s.answer.endLine()
 	s.aside.endLine()
 }
 
 // note writes a line beside the answer.
 func (s *screen) note(text string) error {
-	s.close()
+	s.endLines()
 	return s.aside.say(oneLine(text) + "\n")
 }
 
@@ -111,21 +142,27 @@ func describeCall(call *agentv1.ToolCallFinished) string {
 // has, and what it took.
 func describeResult(r *agentv1.RunResult) string {
 	usage := r.GetUsage()
+	took := fmt.Sprintf("%s (%d in, %d out), %s, %s", describeTokens(usage),
+		usage.GetInputTokens(), usage.GetOutputTokens(), describeCost(usage), short(r.GetLatency().AsDuration()))
+	if r.GetSuccess() {
+		return took
+	}
+	return fmt.Sprintf("stopped (%s): %s; %s", enumName(r.GetStopReason(), "STOP_REASON_"), r.GetError(), took)
+}
+
+func describeTokens(usage *agentv1.Usage) string {
 	about := ""
 	if usage.GetEstimated() {
 		about = "about "
 	}
-	cost := "cost unknown"
-	if usage != nil && usage.CostUsd != nil {
-		cost = fmt.Sprintf("$%.6g", usage.GetCostUsd())
+	return fmt.Sprintf("%s%d tokens", about, usage.GetTotalTokens())
+}
+
+func describeCost(usage *agentv1.Usage) string {
+	if usage == nil || usage.CostUsd == nil {
+		return "cost unknown"
 	}
-	took := fmt.Sprintf("%s%d tokens (%d in, %d out), %s, %s", about, usage.GetTotalTokens(),
-		usage.GetInputTokens(), usage.GetOutputTokens(), cost, short(r.GetLatency().AsDuration()))
-	if r.GetSuccess() {
-		return took
-	}
-	reason := strings.TrimPrefix(r.GetStopReason().String(), "STOP_REASON_")
-	return fmt.Sprintf("stopped (%s): %s; %s", strings.ToLower(reason), r.GetError(), took)
+	return fmt.Sprintf("$%.6g", usage.GetCostUsd())
 }
 
 // short is a duration in a few characters.

@@ -26,10 +26,14 @@ func withoutControls(text string) string {
 
 // oneLine is text as a single line of bounded length that is safe to show.
 func oneLine(text string) string {
-	text = withoutControls(strings.Join(strings.Fields(text), " "))
+	return cut(withoutControls(strings.Join(strings.Fields(text), " ")), longestLine)
+}
+
+// cut is text of so many characters at most, with a sign that there was more.
+func cut(text string, characters int) string {
 	count := 0
 	for i := range text {
-		if count == longestLine {
+		if count == characters {
 			return text[:i] + "…"
 		}
 		count++
