@@ -146,20 +146,28 @@ func (a *account) do(ctx context.Context, apply func(*draft)) error {
 		return wanted.err
 	}
 	a.busy = true
-	for len(a.waiting) > 0 {
-		together := a.waiting
-		a.waiting = nil
-		a.mu.Unlock()
-		err := a.save(ctx, together)
-		for _, c := range together {
-			c.err = err
-			close(c.done)
-		}
-		a.mu.Lock()
-	}
-	a.busy = false
 	a.mu.Unlock()
+	a.serve(ctx)
 	return wanted.err
+}
+
+// serve saves the changes that wait. Those that have come meanwhile another
+// goroutine saves, so that nobody works for the others for long.
+func (a *account) serve(ctx context.Context) {
+	a.mu.Lock()
+	together := a.waiting
+	a.waiting = nil
+	a.mu.Unlock()
+	err := a.save(ctx, together)
+	for _, c := range together {
+		c.err = err
+		close(c.done)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy = len(a.waiting) > 0; a.busy {
+		go a.serve(context.WithoutCancel(ctx))
+	}
 }
 
 // save applies changes until they are kept. Only one call runs at a time.

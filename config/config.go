@@ -49,6 +49,8 @@ type File struct {
 	Keys []Key
 	// Limits are what callers may do.
 	Limits Limits
+	// Webhooks is how tasks' webhooks are called.
+	Webhooks Webhooks
 	// Prices are by model as agents write it, beside or instead of the
 	// built-in ones; may be empty.
 	Prices map[string]model.Price

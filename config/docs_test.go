@@ -32,14 +32,14 @@ func examples(t *testing.T) []string {
 func TestTheExamplesInTheDocumentationAreRight(t *testing.T) {
 	t.Parallel()
 	for _, example := range examples(t) {
-		mustParse(t, example, "LOCAL_API_KEY", "s3cret")
+		mustParse(t, example, "LOCAL_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
 	}
 }
 
 // A field that no key of the first example fills is a key that it leaves out.
 func TestTheFirstExampleHasEverything(t *testing.T) {
 	t.Parallel()
-	file := mustParse(t, examples(t)[0], "LOCAL_API_KEY", "s3cret")
+	file := mustParse(t, examples(t)[0], "LOCAL_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
 	price := file.Prices["openai/gpt-4o-mini"]
 	agent, offline := file.Agents[0], file.Agents[1].OfflineOptions
 	agent.OfflineOptions = offline
@@ -65,6 +65,7 @@ func TestEveryKeyIsInTheTables(t *testing.T) {
 		"keys":      "keys: [{name: k, sha256: " + okHash + ", zzz: 1}]",
 		"per_user.": "limits: {per_user: {zzz: 1}}",
 		"global.":   "limits: {global: {zzz: 1}}",
+		"webhooks":  "webhooks: {zzz: 1}",
 		"prices":    "prices: {offline: {input: 1, output: 1, zzz: 1}}",
 	} {
 		_, names, _ := strings.Cut(mistakesIn(t, file), "choose from ")

@@ -62,16 +62,17 @@ func Default(env func(string) (string, bool)) (*File, error) {
 
 // read makes a File of doc; it is only good if there was no mistake.
 func (r *reader) read(doc value) *File {
-	var agents, providers, keys, limits, prices value
+	var agents, providers, keys, limits, prices, webhooks value
 	doc.object(fields{
 		"agents":    keep(&agents),
 		"providers": keep(&providers),
 		"keys":      keep(&keys),
 		"limits":    keep(&limits),
 		"prices":    keep(&prices),
+		"webhooks":  keep(&webhooks),
 	})
 
-	file := &File{Limits: limits.limits(), Keys: keys.keys()}
+	file := &File{Limits: limits.limits(), Keys: keys.keys(), Webhooks: webhooks.webhooks()}
 	var names []string
 	file.Providers, names = providers.providers(r.builtinOpenAI())
 	file.Prices = prices.prices(names)
