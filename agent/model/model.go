@@ -60,6 +60,8 @@ type Message struct {
 	ToolCalls []ToolCall
 	// ToolCallID says which call a tool's message answers.
 	ToolCallID string
+	// Opaque is the Reply.Opaque that an assistant's message came with; may be nil.
+	Opaque json.RawMessage `json:"opaque,omitempty"`
 }
 
 // ToolCall is a model's wish to call a tool.
@@ -96,7 +98,8 @@ const (
 	StopEnd Stop = "stop"
 	// StopToolCalls: the model waits for its tool calls' outputs.
 	StopToolCalls Stop = "tool_calls"
-	// StopLength: MaxOutputTokens or the context window was reached.
+	// StopLength: MaxOutputTokens, the context window or another bound of the
+	// provider's was reached.
 	StopLength Stop = "length"
 	// StopContentFilter: the provider withheld the rest.
 	StopContentFilter Stop = "content_filter"
@@ -109,13 +112,18 @@ type Reply struct {
 	ToolCalls []ToolCall
 	Stop      Stop
 	Usage     Usage
+	// Opaque is what the provider wants back, unchanged, with the message that
+	// holds ToolCalls: the signed reasoning before them, for one. It is JSON, only
+	// the model that made it reads it, and leaving it out costs that model its
+	// train of thought. nil where there is nothing of the kind.
+	Opaque json.RawMessage `json:"opaque,omitempty"`
 	// ResponseModel is the model the provider says answered; may be empty.
 	ResponseModel string
 	// ResponseID is the provider's id of the reply; may be empty.
 	ResponseID string
 }
 
-// Usage is the tokens of one call. The zero value means that nothing was billed.
+// Usage is the tokens of one call, retries included. The zero value means that nothing was billed.
 type Usage struct {
 	// InputTokens includes CachedInputTokens and CacheWriteTokens, whatever the
 	// provider's own way of counting.
@@ -124,6 +132,15 @@ type Usage struct {
 	CacheWriteTokens  int64
 	// OutputTokens includes reasoning.
 	OutputTokens int64
-	// Estimated says that the provider never told, and these are our count.
+	// Estimated says that the provider did not tell all of it, and the rest is our count.
 	Estimated bool
+}
+
+// possible refuses what cannot be, so that no server's slip becomes a bill:
+// then our own count stands.
+func (u Usage) possible() bool {
+	const most = 1 << 30
+	return u.InputTokens > 0 && u.InputTokens <= most && u.OutputTokens >= 0 && u.OutputTokens <= most &&
+		u.CachedInputTokens >= 0 && u.CachedInputTokens <= u.InputTokens &&
+		u.CacheWriteTokens >= 0 && u.CacheWriteTokens <= u.InputTokens-u.CachedInputTokens
 }

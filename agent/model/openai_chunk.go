@@ -10,7 +10,7 @@ type openAIChunk struct {
 	Error json.RawMessage `json:"error"`
 	// Some servers' errors are the event itself.
 	Object string `json:"object"`
-	openAIError
+	saidError
 	Choices []openAIChoice `json:"choices"`
 	Usage   *openAIUsage   `json:"usage"`
 }
@@ -41,38 +41,24 @@ type openAIUsage struct {
 }
 
 // said is the error that an event or a body reports, if it does.
-func (c *openAIChunk) said() (openAIError, bool) {
-	switch {
-	case len(c.Error) > 0 && string(c.Error) != "null":
-		var said openAIError
-		if json.Unmarshal(c.Error, &said) != nil {
-			said.Message = string(c.Error) // a bare string at some
-		}
+func (c *openAIChunk) said() (saidError, bool) {
+	if said, failed := errorIn(c.Error); failed {
 		return said, true
-	case c.Object == "error":
-		return c.openAIError, true
 	}
-	return openAIError{}, false
+	return c.saidError, c.Object == "error"
 }
 
-// usage is u in our terms. It is refused where it cannot be, so that no
-// server's slip becomes a bill: then our own count stands.
+// usage is u in our terms, if it can be.
 func (u *openAIUsage) usage() (Usage, bool) {
-	const most = 1 << 30
-	if u == nil {
+	if u == nil || u.CompletionTokens < 0 {
 		return Usage{}, false
 	}
-	cached, written := u.PromptTokensDetails.CachedTokens, u.PromptTokensDetails.CacheWriteTokens
-	// Some servers leave reasoning out of the completion, and none out of the total.
-	output := max(u.CompletionTokens, u.TotalTokens-u.PromptTokens)
-	if u.PromptTokens <= 0 || u.PromptTokens > most || u.CompletionTokens < 0 || output > most ||
-		cached < 0 || cached > u.PromptTokens || written < 0 || written > u.PromptTokens-cached {
-		return Usage{}, false
-	}
-	return Usage{
+	told := Usage{
 		InputTokens:       u.PromptTokens,
-		CachedInputTokens: cached,
-		CacheWriteTokens:  written,
-		OutputTokens:      output,
-	}, true
+		CachedInputTokens: u.PromptTokensDetails.CachedTokens,
+		CacheWriteTokens:  u.PromptTokensDetails.CacheWriteTokens,
+		// Some servers leave reasoning out of the completion, and none out of the total.
+		OutputTokens: max(u.CompletionTokens, u.TotalTokens-u.PromptTokens),
+	}
+	return told, told.possible()
 }

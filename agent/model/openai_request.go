@@ -1,20 +1,26 @@
 package model
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/packages/param"
 	"github.com/openai/openai-go/v3/shared"
 )
 
-// params is req as chat completions have it.
-func (m *openAI) params(req *Request) openai.ChatCompletionNewParams {
+// params is req as chat completions have it. What stays the same from call to
+// call comes first, since providers cache by the prefix.
+func (m *openAI) params(req *Request, names *wireNames) openai.ChatCompletionNewParams {
 	p := openai.ChatCompletionNewParams{
-		Model:         m.cfg.Model,
+		Model:         m.model,
 		Messages:      make([]openai.ChatCompletionMessageParamUnion, 0, len(req.Messages)+1),
 		StreamOptions: openai.ChatCompletionStreamOptionsParam{IncludeUsage: param.NewOpt(true)},
 	}
 	if m.official {
 		p.MaxCompletionTokens = param.NewOpt(req.MaxOutputTokens)
+		p.PromptCacheKey = param.NewOpt(cacheKey(req))
 	} else {
 		p.MaxTokens = param.NewOpt(req.MaxOutputTokens)
 	}
@@ -22,26 +28,26 @@ func (m *openAI) params(req *Request) openai.ChatCompletionNewParams {
 		p.Messages = append(p.Messages, openai.SystemMessage(req.System))
 	}
 	for i := range req.Messages {
-		p.Messages = append(p.Messages, messageParam(&req.Messages[i]))
+		p.Messages = append(p.Messages, messageParam(&req.Messages[i], names))
 	}
 	for i := range req.Tools {
-		p.Tools = append(p.Tools, toolParam(&req.Tools[i]))
+		p.Tools = append(p.Tools, toolParam(&req.Tools[i], names))
 	}
 	return p
 }
 
-func messageParam(message *Message) openai.ChatCompletionMessageParamUnion {
+func messageParam(message *Message, names *wireNames) openai.ChatCompletionMessageParamUnion {
 	switch message.Role {
 	case RoleTool:
 		return openai.ToolMessage(message.Text, message.ToolCallID)
 	case RoleAssistant:
-		return assistantParam(message)
+		return assistantParam(message, names)
 	default:
 		return openai.UserMessage(message.Text)
 	}
 }
 
-func assistantParam(message *Message) openai.ChatCompletionMessageParamUnion {
+func assistantParam(message *Message, names *wireNames) openai.ChatCompletionMessageParamUnion {
 	var p openai.ChatCompletionAssistantMessageParam
 	if message.Text != "" || len(message.ToolCalls) == 0 {
 		p.Content.OfString = param.NewOpt(message.Text)
@@ -51,7 +57,7 @@ func assistantParam(message *Message) openai.ChatCompletionMessageParamUnion {
 			OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{
 				ID: call.ID,
 				Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{
-					Name:      call.Name,
+					Name:      names.wire(call.Name),
 					Arguments: call.Arguments,
 				},
 			},
@@ -60,8 +66,8 @@ func assistantParam(message *Message) openai.ChatCompletionMessageParamUnion {
 	return openai.ChatCompletionMessageParamUnion{OfAssistant: &p}
 }
 
-func toolParam(tool *Tool) openai.ChatCompletionToolUnionParam {
-	function := shared.FunctionDefinitionParam{Name: tool.Name}
+func toolParam(tool *Tool, names *wireNames) openai.ChatCompletionToolUnionParam {
+	function := shared.FunctionDefinitionParam{Name: names.wire(tool.Name)}
 	if tool.Description != "" {
 		function.Description = param.NewOpt(tool.Description)
 	}
@@ -70,4 +76,22 @@ func toolParam(tool *Tool) openai.ChatCompletionToolUnionParam {
 		function.SetExtraFields(map[string]any{"parameters": tool.Parameters})
 	}
 	return openai.ChatCompletionFunctionTool(function)
+}
+
+// cacheKey leads calls that begin alike to where their beginning is cached: it
+// is the hash of what all runs of an agent begin with.
+func cacheKey(req *Request) string {
+	h := sha256.New()
+	part := func(text string) {
+		h.Write(strconv.AppendInt(nil, int64(len(text)), 10))
+		h.Write([]byte(" " + text))
+	}
+	part(req.System)
+	for i := range req.Tools {
+		tool := &req.Tools[i]
+		part(tool.Name)
+		part(tool.Description)
+		part(string(tool.Parameters))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }

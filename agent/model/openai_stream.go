@@ -3,26 +3,18 @@ package model
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/openai/openai-go/v3/packages/ssestream"
 )
 
-// errShape: what came is not what is published.
-var errShape = errors.New("not of the published shape")
-
 // openAIStream is one reply while it is being read.
 type openAIStream struct {
-	speak    func(Delta)
-	reply    Reply
-	calls    openAIToolCalls
-	begun    bool  // a choice was seen
-	finished bool  // the provider said that the reply is whole
-	refused  bool  // the model said that it will not answer
-	spoken   int64 // tokens, by our count
-	usage    *openAIUsage
+	reading
+
+	refused bool // the model said that it will not answer
+	usage   *openAIUsage
 }
 
 // read speaks the reply to its end. An error after s.finished costs nothing
@@ -69,7 +61,7 @@ func (s *openAIStream) take(chunk *openAIChunk) {
 }
 
 func (s *openAIStream) choose(choice *openAIChoice) {
-	s.begun = true
+	s.billed, s.begun = true, true
 	delta := &choice.Delta
 	s.say(Delta{Reasoning: delta.Reasoning})
 	if delta.ReasoningContent != delta.Reasoning { // a server may send both
@@ -87,15 +79,6 @@ func (s *openAIStream) choose(choice *openAIChoice) {
 	}
 }
 
-func (s *openAIStream) say(delta Delta) {
-	text := delta.Text + delta.Reasoning
-	if text == "" {
-		return
-	}
-	s.spoken += max(guessTokens(text), 1)
-	s.speak(delta)
-}
-
 // openAIStop is what a finish_reason means; one that is not published ends an answer.
 func openAIStop(reason string) Stop {
 	switch reason {
@@ -108,22 +91,12 @@ func openAIStop(reason string) Stop {
 	}
 }
 
-// whole is the reply after its end. Tool calls count unless the reply was cut,
-// whatever reason is given for its end: servers differ. A refusal is an answer
-// that was withheld.
+// whole is the reply after its end. A refusal is an answer that was withheld.
 func (s *openAIStream) whole(req *Request) Reply {
-	reply := s.reply
-	reply.Usage = s.used(req)
-	switch {
-	case s.refused:
-		reply.Stop = StopContentFilter
-	case reply.Stop == StopLength || reply.Stop == StopContentFilter:
-	case len(s.calls.begun) > 0:
-		reply.Stop, reply.ToolCalls = StopToolCalls, s.calls.whole()
-	default:
-		reply.Stop = StopEnd
+	if s.refused {
+		s.reply.Stop = StopContentFilter
 	}
-	return reply
+	return s.end(s.used(req))
 }
 
 // used is what the provider said, else an estimate.

@@ -222,7 +222,7 @@ func TestOpenAISlowReaderIsNoTimeout(t *testing.T) {
 		var heard spoken
 		_, err := newTestOpenAI(t, w.client()).Generate(t.Context(), hello(), func(d Delta) {
 			heard.speak(d)
-			_ = sleep(t.Context(), 10*DefaultOpenAITimeout)
+			_ = sleep(t.Context(), 10*DefaultTimeout)
 		})
 		if err != nil || heard.text.String() != "ab" {
 			t.Errorf("said %q, error %v", heard.text.String(), err)

@@ -32,8 +32,9 @@ func DefaultPrices() (Prices, error) {
 	return prices, nil
 }
 
-// Lookup is the price of a model, or, for a dated snapshot that has none of
-// its own, of the model it is a snapshot of. False means that nobody said.
+// Lookup is the price of a model, or, for a dated snapshot or a -latest that
+// has none of its own, of the model that it is one of. False means that nobody
+// said.
 func (p Prices) Lookup(name string) (Price, bool) {
 	price, ok := p[name]
 	if !ok {
@@ -42,8 +43,11 @@ func (p Prices) Lookup(name string) (Price, bool) {
 	return price, ok
 }
 
-// withoutDate cuts off a date at a name's end: -2024-07-18 or -20240718.
+// withoutDate cuts off a date at a name's end: -2024-07-18, -20240718 or -latest.
 func withoutDate(name string) string {
+	if model, latest := strings.CutSuffix(name, "-latest"); latest {
+		return model
+	}
 	for _, pattern := range [...]string{"-dddd-dd-dd", "-dddddddd"} {
 		at := len(name) - len(pattern)
 		if at > 0 && matches(name[at:], pattern) {

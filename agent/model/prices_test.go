@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,15 @@ func TestDefaultPrices(t *testing.T) {
 		{"openai/gpt-4o-2024-08-06", Price{2500_000_000, 1250_000_000, 2500_000_000, 10 * Dollar}, true},
 		{"openai/gpt-4o-2024-05-13", Price{5 * Dollar, 5 * Dollar, 5 * Dollar, 15 * Dollar}, true},
 		{"openai/gpt-5-nano", Price{50_000_000, 5_000_000, 50_000_000, 400_000_000}, true},
+		{"openai/gpt-6-sol", Price{2 * Dollar, 200_000_000, 2500_000_000, 10 * Dollar}, true},
+		{"anthropic/claude-haiku-5-5", Price{100_000_000, 10_000_000, 125_000_000, 500_000_000}, true},
+		{"anthropic/claude-haiku-4-5-20251001", Price{Dollar, 100_000_000, 1250_000_000, 5 * Dollar}, true},
+		{"anthropic/claude-opus-4-20250514", Price{15 * Dollar, 1500_000_000, 18_750_000_000, 75 * Dollar}, true},
+		{"anthropic/claude-3-5-haiku-latest", Price{800_000_000, 80_000_000, Dollar, 4 * Dollar}, true},
+		{"gemini/gemini-2.5-flash", Price{300_000_000, 30_000_000, 300_000_000, 2500_000_000}, true},
+		{"gemini/gemini-3.1-pro-preview", Price{2 * Dollar, 2 * Dollar, 2 * Dollar, 12 * Dollar}, true},
+		{"gemini/gemini-flash-latest", Price{}, false},
+		{"-latest", Price{}, false},
 		{OfflineName, Price{}, true},
 		{"gpt-4o-mini", Price{}, false},
 		{"openai/gpt-4o-mini-audio", Price{}, false},
@@ -42,6 +52,12 @@ func TestDefaultPrices(t *testing.T) {
 	for name, price := range prices {
 		if price.CachedInput > price.Input {
 			t.Errorf("%s: cached input costs more than input", name)
+		}
+		if price.CacheWrite < price.Input || price.Output < price.Input {
+			t.Errorf("%s: to write, tokens or the cache, costs less than to read", name)
+		}
+		if provider, _, _ := strings.Cut(name, "/"); !slices.Contains([]string{"openai", "anthropic", "gemini", OfflineName}, provider) {
+			t.Errorf("%s: the provider has another name", name)
 		}
 	}
 }

@@ -8,65 +8,66 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// openAIFailure is a failed try, and whether another may do better.
-type openAIFailure struct {
+// failure is a failed try, and whether another may do better.
+type failure struct {
 	*Error
 	retry bool
 }
 
-// openAIError is what a provider says of a failure, in a body or in an event.
-type openAIError struct {
+// saidError is what a provider says of a failure, in a body or in an event.
+type saidError struct {
 	Message string `json:"message"`
 	Type    string `json:"type"`
 	// Code is a word at OpenAI, an HTTP status at others.
 	Code any `json:"code"`
 }
 
-// openAIStatusError is an answer that is no stream.
-type openAIStatusError struct {
-	openAIError
+// statusError is an answer that is no stream.
+type statusError struct {
+	saidError
 	status     int
 	retryAfter time.Duration
 }
 
 // failure makes a failed try. Its text has no key: some providers quote it back.
-func (m *openAI) failure(kind ErrorKind, retry bool, cause error) *openAIFailure {
-	if text := cause.Error(); m.cfg.APIKey != "" && strings.Contains(text, m.cfg.APIKey) {
-		cause = errors.New(strings.ReplaceAll(text, m.cfg.APIKey, "[redacted]"))
+func (r *remote) failure(kind ErrorKind, retry bool, cause error) *failure {
+	if text := cause.Error(); r.key != "" && strings.Contains(text, r.key) {
+		cause = errors.New(strings.ReplaceAll(text, r.key, "[redacted]"))
 	}
-	return &openAIFailure{&Error{Kind: kind, Model: m.cfg.Name, Err: cause}, retry}
+	return &failure{&Error{Kind: kind, Model: r.name, Err: cause}, retry}
 }
 
 // sort says what kind of failure err is. Once a reply has begun it can only be
 // broken; a connection that is lost before may be better the next time.
-func (m *openAI) sort(err error, begun bool) *openAIFailure {
-	var refused *openAIStatusError
-	var said openAIError
+func (r *remote) sort(err error, begun bool) *failure {
+	var refused *statusError
+	var said saidError
 	switch {
 	case begun || errors.Is(err, errShape) || errors.Is(err, bufio.ErrTooLong):
-		return m.failure(KindBroken, false, err)
+		return r.failure(KindBroken, false, err)
 	case errors.Is(err, errUnsent):
-		return m.failure(KindRejected, false, err)
+		return r.failure(KindRejected, false, err)
 	case errors.As(err, &refused):
-		kind, retry := sortStatus(refused.status, refused.openAIError)
-		failure := m.failure(kind, retry, err)
+		kind, retry := sortStatus(refused.status, refused.saidError)
+		failure := r.failure(kind, retry, err)
 		failure.RetryAfter = refused.retryAfter
 		return failure
 	case errors.As(err, &said):
 		kind, retry := sortEvent(said)
-		return m.failure(kind, retry, err)
+		return r.failure(kind, retry, err)
 	default:
-		return m.failure(KindUnavailable, true, err)
+		return r.failure(KindUnavailable, true, err)
 	}
 }
 
 // sortStatus says what kind of failure a status is, and if trying again may help.
-func sortStatus(status int, said openAIError) (kind ErrorKind, retry bool) {
+func sortStatus(status int, said saidError) (kind ErrorKind, retry bool) {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return KindRateLimited, said.Code != "insufficient_quota" // which only money cures
@@ -77,8 +78,13 @@ func sortStatus(status int, said openAIError) (kind ErrorKind, retry bool) {
 	}
 }
 
+// rejections are parts of the types and codes that blame the request.
+var rejections = []string{
+	"invalid", "context_length", "authentication", "permission", "billing", "not_found", "too_large",
+}
+
 // sortEvent does for an error event what sortStatus does for a status.
-func sortEvent(said openAIError) (kind ErrorKind, retry bool) {
+func sortEvent(said saidError) (kind ErrorKind, retry bool) {
 	if status, ok := said.Code.(float64); ok && status >= http.StatusBadRequest {
 		return sortStatus(int(status), said)
 	}
@@ -86,23 +92,37 @@ func sortEvent(said openAIError) (kind ErrorKind, retry bool) {
 	switch about := said.Type + " " + code; {
 	case strings.Contains(about, "rate_limit"), strings.Contains(about, "insufficient_quota"):
 		return sortStatus(http.StatusTooManyRequests, said)
-	case strings.Contains(about, "invalid"), strings.Contains(about, "context_length"):
+	case slices.ContainsFunc(rejections, func(word string) bool { return strings.Contains(about, word) }):
 		return KindRejected, false
 	default:
 		return KindUnavailable, true
 	}
 }
 
+// errorIn reads the field of an event or a body that tells of an error, if it does.
+func errorIn(field json.RawMessage) (said saidError, failed bool) {
+	if len(field) == 0 || string(field) == "null" {
+		return saidError{}, false
+	}
+	if json.Unmarshal(field, &said) != nil {
+		said.Message = string(field) // a bare string at some
+	}
+	return said, true
+}
+
 // refusal reads what a provider said beside its status.
-func refusal(res *http.Response) *openAIStatusError {
-	refused := &openAIStatusError{status: res.StatusCode, retryAfter: retryAfter(res.Header)}
+func refusal(res *http.Response) *statusError {
+	refused := &statusError{status: res.StatusCode, retryAfter: retryAfter(res.Header)}
+	if refused.status == http.StatusTooManyRequests && refused.retryAfter == 0 {
+		refused.retryAfter = limitReset(res.Header)
+	}
 	body, err := io.ReadAll(res.Body) // in memory already: the SDK has read it
 	if err != nil {
 		body = []byte(err.Error())
 	}
-	var chunk openAIChunk
+	var chunk openAIChunk // whose way of telling is Anthropic's too
 	if json.Unmarshal(body, &chunk) == nil {
-		refused.openAIError, _ = chunk.said()
+		refused.saidError, _ = chunk.said()
 	}
 	if refused.Message == "" {
 		refused.Message = string(body)
@@ -110,14 +130,14 @@ func refusal(res *http.Response) *openAIStatusError {
 	return refused
 }
 
-func (r *openAIStatusError) Error() string {
+func (r *statusError) Error() string {
 	return fmt.Sprintf("the provider answered %d: %s", r.status, r.text())
 }
 
-func (e openAIError) Error() string { return "the provider said in its stream: " + e.text() }
+func (e saidError) Error() string { return "the provider said in its stream: " + e.text() }
 
 // text is what the provider said, cut to what a log line can carry.
-func (e openAIError) text() string {
+func (e saidError) text() string {
 	text := strings.TrimSpace(cmp.Or(e.Message, e.Type, "no reason"))
 	const most = 300
 	if len(text) > most {
@@ -139,6 +159,21 @@ func retryAfter(header http.Header) time.Duration {
 		return max(time.Until(date), 0)
 	}
 	return 0
+}
+
+// limitReset is when the last of Anthropic's limits that are used up is filled
+// again; 0 if none is said to be.
+func limitReset(header http.Header) time.Duration {
+	var longest time.Duration
+	for _, of := range [...]string{"Requests", "Tokens", "Input-Tokens", "Output-Tokens"} {
+		if header.Get("Anthropic-Ratelimit-"+of+"-Remaining") != "0" {
+			continue
+		}
+		if date, err := time.Parse(time.RFC3339, header.Get("Anthropic-Ratelimit-"+of+"-Reset")); err == nil {
+			longest = max(longest, after(time.Until(date).Seconds(), time.Second))
+		}
+	}
+	return longest
 }
 
 // after is n units, kept within a day; 0 for what is no time to come.

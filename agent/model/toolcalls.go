@@ -18,8 +18,8 @@ type openAIToolCall struct {
 	} `json:"function"`
 }
 
-// openAIToolCalls puts a reply's tool calls together.
-type openAIToolCalls struct{ begun []*partialToolCall }
+// toolCalls puts a reply's tool calls together.
+type toolCalls struct{ begun []*partialToolCall }
 
 type partialToolCall struct {
 	index     *int
@@ -27,7 +27,7 @@ type partialToolCall struct {
 	arguments []byte
 }
 
-func (c *openAIToolCalls) add(piece *openAIToolCall) {
+func (c *toolCalls) add(piece *openAIToolCall) {
 	call := c.of(piece)
 	if call == nil {
 		call = &partialToolCall{index: piece.Index, id: piece.ID, name: piece.Function.Name}
@@ -43,7 +43,7 @@ func (c *openAIToolCalls) add(piece *openAIToolCall) {
 }
 
 // of is the latest call that piece continues; nil if it begins one.
-func (c *openAIToolCalls) of(piece *openAIToolCall) *partialToolCall {
+func (c *toolCalls) of(piece *openAIToolCall) *partialToolCall {
 	for _, call := range slices.Backward(c.begun) {
 		if call.continuedBy(piece) {
 			return call
@@ -65,10 +65,10 @@ func (p *partialToolCall) continuedBy(piece *openAIToolCall) bool {
 
 // whole is the calls in the order they began. Ids that are missing or taken
 // are made, and no arguments at all are an empty object.
-func (c *openAIToolCalls) whole() []ToolCall {
+func (c *toolCalls) whole(names *wireNames) []ToolCall {
 	calls := make([]ToolCall, 0, len(c.begun))
 	for _, partial := range c.begun {
-		call := ToolCall{ID: partial.id, Name: partial.name, Arguments: string(partial.arguments)}
+		call := ToolCall{ID: partial.id, Name: names.ours(partial.name), Arguments: string(partial.arguments)}
 		taken := func(other ToolCall) bool { return other.ID == call.ID }
 		if call.ID == "" || slices.ContainsFunc(calls, taken) {
 			call.ID = "call_" + rand.Text()
@@ -82,7 +82,7 @@ func (c *openAIToolCalls) whole() []ToolCall {
 }
 
 // tokens is our count of the calls so far.
-func (c *openAIToolCalls) tokens() int64 {
+func (c *toolCalls) tokens() int64 {
 	var sum int64
 	for _, call := range c.begun {
 		sum += toolFraming + guessTokens(call.name) + guessTokens(string(call.arguments))
