@@ -203,7 +203,7 @@ func pythonClient(t *testing.T, dirs []string) client {
 	for _, dir := range dirs {
 		args = append(args, "-I"+dir)
 	}
-	args = append(args, "agent/v1/agent_service.proto", "agent/v1/run.proto", "buf/validate/validate.proto",
+	args = append(args, "agent/v1/agent_service.proto", "agent/v1/run.proto", "agent/v1/task.proto", "buf/validate/validate.proto",
 		"google/rpc/status.proto", "google/rpc/error_details.proto")
 	if said, err := exec.Command("protoc", args...).CombinedOutput(); err != nil {
 		t.Fatalf("protoc: %v\n%s", err, said)

@@ -60,7 +60,7 @@ func (w *work) request(in io.Reader) (*agentv1.SubmitTaskRequest, error) {
 type submitCommand struct {
 	Work work `embed:""`
 
-	RunAfter       moment `help:"When it may start: a duration such as 10m, or a time such as 2026-03-01T08:30:00Z." placeholder:"WHEN"`
+	RunAfter       moment `help:"When it may start: a duration such as 10m, or, the same when it is submitted again, a time such as 2026-03-01T08:30:00Z." placeholder:"WHEN"`
 	IdempotencyKey string `help:"Makes it safe to submit again: the same key with the same request is one task." placeholder:"KEY"`
 	Watch          bool   `help:"Follow the task to its end."`
 	JSON           bool   `name:"json" help:"Print the task, and its events with --watch, a JSON object a line."`

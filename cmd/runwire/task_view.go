@@ -18,7 +18,7 @@ type taskView struct {
 
 	mu      sync.Mutex // guards the outputs while the foot is redrawn
 	screen  *screen    // nil when a program reads
-	foot    *foot      // nil where there is no terminal for it
+	foot    *foot      // nil where there is no terminal for it, and at the end
 	done    chan struct{}
 	redraws sync.WaitGroup
 }
@@ -82,7 +82,11 @@ func (v *taskView) above(do func() error) error {
 // show implements view.
 func (v *taskView) show(event *agentv1.RunEvent) error {
 	return v.above(func() error {
-		if v.foot != nil {
+		switch {
+		case v.foot == nil:
+		case event.GetFinished() != nil:
+			v.foot = nil
+		default:
 			v.foot.learn(event)
 		}
 		return v.run.show(event)

@@ -70,7 +70,9 @@ func TestTheFootOfATerminal(t *testing.T) {
 		step("⌫«↻ model a is unavailable; asking b; what it said is void\n»«running, try 2 · iteration 1 · 1020 tokens · $0.0012 · 2s»", show(events[9]))
 		step("⌫runwire: the stream broke off\n«running, try 2 · iteration 1 · 1020 tokens · $0.0012 · 2s»", func() { v.tell("the stream\nbroke off") })
 		step("⌫«reconnecting · iteration 1 · 1020 tokens · $0.0012 · 2s»", func() { v.stands("reconnecting") })
-		step("⌫", v.close)
+		step("⌫«1020 tokens (1000 in, 20 out), $0.00012, 1.23 s\n»", show(events[len(events)-1]))
+		step("", tick)
+		step("", v.close)
 	})
 }
 

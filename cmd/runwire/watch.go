@@ -16,9 +16,10 @@ import (
 
 // How a watcher comes back to a server that was gone.
 const (
-	firstPause  = 250 * time.Millisecond
-	longestWait = 10 * time.Second
-	tryTimeout  = 10 * time.Second
+	firstPause   = 250 * time.Millisecond
+	longestPause = 5 * time.Second
+	longestRetry = time.Minute // however long a server asks for
+	tryTimeout   = 10 * time.Second
 )
 
 // watcher follows a task to its end, over as many streams as that takes.
@@ -116,11 +117,11 @@ func (w *watcher) comeBack(ctx context.Context, broke error) error {
 // wait lets time pass before the next try: twice as long each time, and no
 // shorter than the server has asked for.
 func (w *watcher) wait(ctx context.Context, broke error) error {
-	w.pause = min(max(2*w.pause, firstPause), longestWait)
+	w.pause = min(max(2*w.pause, firstPause), longestPause)
 	pause := w.pause + rand.N(w.pause/4)
 	for _, detail := range status.Convert(broke).Details() {
 		if retry, ok := detail.(*errdetails.RetryInfo); ok {
-			pause = max(pause, min(retry.GetRetryDelay().AsDuration(), longestWait))
+			pause = max(pause, min(retry.GetRetryDelay().AsDuration(), longestRetry))
 		}
 	}
 	timer := time.NewTimer(pause)

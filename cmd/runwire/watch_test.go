@@ -350,7 +350,7 @@ func TestAWatcherComesBackSlowerAndSlower(t *testing.T) {
 		}
 		pause := firstPause
 		for i := 1; i < len(server.tries); i++ {
-			pause = min(2*pause, longestWait)
+			pause = min(2*pause, longestPause)
 			if got := server.tries[i].Sub(server.tries[i-1]); got < pause || got > pause*5/4 {
 				t.Errorf("pause %d is %v, want %v or a little more", i, got, pause)
 			}
