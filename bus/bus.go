@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ type Config struct {
 	// URL is one or several addresses, `nats://a,b,c`; empty embeds a server in
 	// this process, in memory, without a port.
 	URL string
+	// Dir is where an embedded server keeps nothing of worth; a temporary folder
+	// when empty.
+	Dir string
 	// Name is what the cluster's operators see.
 	Name string
 	// Log takes what operators must know.
@@ -36,6 +40,8 @@ type Bus struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	lanes  [laneCount]*lane
+	// temporary is a folder to remove at the end; none when empty.
+	temporary string
 
 	mu        sync.Mutex
 	reconnect chan struct{} // closed at the next reconnection
@@ -92,7 +98,13 @@ func (b *Bus) connect(cfg Config) (err error) {
 	}
 	address := cfg.URL
 	if address == "" {
-		if b.server, err = embed(); err != nil {
+		if cfg.Dir == "" {
+			if b.temporary, err = os.MkdirTemp("", "runwire-nats-"); err != nil {
+				return fmt.Errorf("making a folder for NATS: %w", err)
+			}
+			cfg.Dir = b.temporary
+		}
+		if b.server, err = embed(cfg.Dir); err != nil {
 			return err
 		}
 		address = nats.DefaultURL // never dialled
@@ -112,11 +124,12 @@ func withoutAddress(err error, address string) error {
 	return err
 }
 
-// embed starts a server in this process. It keeps nothing: the store does.
-func embed() (*server.Server, error) {
+// embed starts a server in this process. What waits in it is in memory: the
+// store has it too.
+func embed(dir string) (*server.Server, error) {
 	embedded, err := server.NewServer(&server.Options{
 		ServerName: "runwire", DontListen: true, JetStream: true, NoLog: true, NoSigs: true,
-		JetStreamMaxMemory: embeddedMemory, JetStreamMaxStore: -1, MaxPayload: 1 << 20,
+		JetStreamMaxMemory: embeddedMemory, JetStreamMaxStore: 1 << 20, StoreDir: dir, MaxPayload: 1 << 20,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("embedding NATS: %w", err)
@@ -170,6 +183,9 @@ func (b *Bus) Close() {
 	if b.server != nil {
 		b.server.Shutdown()
 		b.server.WaitForShutdown()
+	}
+	if b.temporary != "" {
+		_ = os.RemoveAll(b.temporary) // it is in the system's folder for such
 	}
 }
 

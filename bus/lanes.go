@@ -235,7 +235,18 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	const answer = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, wait+answer)
 	defer cancel()
-	msg, err := l.bus.conn.RequestWithContext(ctx, "$JS.API.CONSUMER.MSG.NEXT."+l.stream()+"."+consumer, body)
+	// An inbox of its own: a task comes under its own subject, by which the
+	// connection's shared inbox would not know whose it is.
+	inbox := l.bus.conn.NewInbox()
+	sub, err := l.bus.conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("asking for a task: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // else the connection has ended
+	if err := l.bus.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+l.stream()+"."+consumer, inbox, body); err != nil {
+		return nil, fmt.Errorf("asking for a task: %w", err)
+	}
+	msg, err := sub.NextMsgWithContext(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}

@@ -104,10 +104,8 @@ func (p *Puller) wait(ctx context.Context, lane int) bool {
 	d, err := p.bus.lanes[lane].pull(asking, longPull)
 	close(stop)
 	if err != nil {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		timer := time.NewTimer(pause)
+		<-timer.C
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,7 +115,7 @@ func (p *Puller) wait(ctx context.Context, lane int) bool {
 		p.come <- d
 	case d != nil:
 		d.Return(0)
-	case p.waiting && ctx.Err() == nil:
+	case p.waiting:
 		return true
 	}
 	p.asked[lane] = false
