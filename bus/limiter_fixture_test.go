@@ -114,26 +114,34 @@ type replicas struct {
 // They have all the patience that a busy machine needs.
 func newReplicas(t testing.TB, count int, limits interceptors.Limits) *replicas {
 	t.Helper()
-	return newHastyReplicas(t, count, limits, time.Minute)
-}
-
-func newHastyReplicas(t testing.TB, count int, limits interceptors.Limits, patience time.Duration) *replicas {
-	t.Helper()
 	r := &replicas{t: t, nats: newNATS(t), log: book{wrote: make(chan struct{}, 1)}}
 	r.now.Store(time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC).UnixMicro())
 	for range count {
-		js, back := r.nats.connect()
-		r.back = append(r.back, back)
-		r.limiters = append(r.limiters, OpenLimiter(t.Context(), js, LimiterConfig{
-			Limits: limits,
-			Log:    slog.New(slog.NewTextHandler(&r.log, nil)),
-			now:    func() time.Time { return time.UnixMicro(r.now.Load()) },
-
-			patience: patience,
-		}))
+		r.join(r.nats, limits)
 	}
 	r.beat()
 	return r
+}
+
+// join adds a limiter that is connected to a server.
+func (r *replicas) join(to *natsServer, limits interceptors.Limits) {
+	r.t.Helper()
+	js, back := to.connect()
+	r.back = append(r.back, back)
+	r.limiters = append(r.limiters, OpenLimiter(r.t.Context(), js, LimiterConfig{
+		Limits: limits,
+		Log:    slog.New(slog.NewTextHandler(&r.log, nil)),
+		now:    func() time.Time { return time.UnixMicro(r.now.Load()) },
+
+		patience: time.Minute,
+	}))
+}
+
+// have gives all the patience for NATS; none may be waiting for it.
+func (r *replicas) have(patience time.Duration) {
+	for _, l := range r.limiters {
+		l.ledger.patience = patience
+	}
 }
 
 func (r *replicas) pass(d time.Duration) { r.now.Add(d.Microseconds()) }

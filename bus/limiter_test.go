@@ -169,7 +169,7 @@ func TestRunsOfADeadReplicaDoNotCount(t *testing.T) {
 // again, and runs that go on count.
 func TestNATSGoesAndComesBack(t *testing.T) {
 	t.Parallel()
-	r := newHastyReplicas(t, 4, interceptors.Limits{PerUser: perMinute(10), ConcurrentRuns: 8}, patience)
+	r := newReplicas(t, 4, interceptors.Limits{PerUser: perMinute(10), ConcurrentRuns: 8})
 	if begun := r.flood(1, func(int) string { return "alice" }); begun != 4 {
 		t.Fatalf("%d runs began, want 4", begun)
 	}
@@ -177,6 +177,7 @@ func TestNATSGoesAndComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.have(patience)
 	r.nats.stop()
 	if begun := r.flood(10, func(int) string { return "carol" }); begun != 4*2 {
 		t.Errorf("%d runs began without NATS, want 2 a replica", begun)
@@ -195,6 +196,7 @@ func TestNATSGoesAndComesBack(t *testing.T) {
 	r.want(0, "bob", time.Second, "user:bob")
 
 	r.nats.start()
+	r.have(time.Minute)
 	for _, back := range r.back {
 		<-back
 	}
@@ -219,7 +221,8 @@ func TestNATSGoesAndComesBack(t *testing.T) {
 
 func TestRunLooksForNATS(t *testing.T) {
 	t.Parallel()
-	r := newHastyReplicas(t, 1, interceptors.Limits{PerUser: perMinute(1)}, patience)
+	r := newReplicas(t, 1, interceptors.Limits{PerUser: perMinute(1)})
+	r.have(patience)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.limiters[0].Run(ctx) }()
