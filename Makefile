@@ -37,7 +37,7 @@ build: ## build the static binary bin/runwire
 	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(STAMP)" -o bin/runwire ./cmd/runwire
 
 .PHONY: test
-test: $(VALIDATE) node-client ## run all tests; TESTFLAGS="-run TestX -v" adds flags
+test: $(VALIDATE) node-client mcp-servers ## run all tests; TESTFLAGS="-run TestX -v" adds flags
 	go test $(RACE) -shuffle=on $(TESTFLAGS) ./...
 
 .PHONY: cover
@@ -112,3 +112,12 @@ node-client: .cache/node/package.json
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $< $@
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error || \
 		{ echo "no packages for the Node client" >&2; rm $@; }
+
+# The MCP servers that tests speak to. Where they cannot be had, the tests are skipped and say so.
+.PHONY: mcp-servers
+mcp-servers: .cache/mcp/package.json
+
+.cache/mcp/package.json: agent/tool/mcp/testdata/package.json
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $< $@
+	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error || \
+		{ echo "no packages for the MCP servers" >&2; rm $@; }
