@@ -41,13 +41,16 @@ func newAgent(name string) Agent {
 const offlinePace = 20 * time.Millisecond
 
 // defaultAgent is the one that there is when the file names none.
-func defaultAgent(openAI Provider) Agent {
+func defaultAgent(providers []Provider) Agent {
 	a := newAgent("default")
 	a.Description = "Answers questions and does arithmetic."
 	a.Models = []string{Offline}
 	a.OfflineOptions.TokenInterval = offlinePace
-	if openAI.APIKey != "" {
+	switch {
+	case find(providers, OpenAI).APIKey != "":
 		a.Models = []string{OpenAI + "/gpt-4o-mini"}
+	case find(providers, Anthropic).APIKey != "":
+		a.Models = []string{Anthropic + "/claude-haiku-5-5"}
 	}
 	a.SystemPrompt = "You are a helpful assistant. Use the calculator for arithmetic and current_time for dates " +
 		"and times; do not guess them. Answer briefly, and say so when you do not know."

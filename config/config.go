@@ -14,6 +14,8 @@ import (
 const (
 	// OpenAI is a provider, and the type of every provider that speaks its wire format.
 	OpenAI = "openai"
+	// Anthropic is another, in both senses.
+	Anthropic = "anthropic"
 	// Offline is a provider with one model, which has the same name.
 	Offline = "offline"
 )
@@ -42,8 +44,8 @@ type Known struct {
 type File struct {
 	// Agents are sorted by name; never empty.
 	Agents []Agent
-	// Providers are sorted by name. The built-in OpenAI is always among them,
-	// Offline never, since it has nothing to configure.
+	// Providers are sorted by name. The built-in OpenAI and Anthropic are always
+	// among them, Offline never, since it has nothing to configure.
 	Providers []Provider
 	// Keys are in the order of the file; may be empty.
 	Keys []Key
@@ -93,13 +95,13 @@ type OfflineOptions struct {
 	FailRate float64
 }
 
-// Provider is one entry of `providers`, or the built-in one.
+// Provider is one entry of `providers`, or a built-in one.
 type Provider struct {
 	Name string
-	// Type is the wire format it speaks; OpenAI is the only one.
+	// Type is the wire format it speaks: OpenAI or Anthropic.
 	Type string
-	// BaseURL has no slash at its end. Empty is OpenAI's own address, and only
-	// the built-in provider's can be empty.
+	// BaseURL has no slash at its end. Empty is OpenAI's or Anthropic's own
+	// address, and only a built-in provider's can be empty.
 	BaseURL string
 	// APIKey may be empty: local servers need none.
 	APIKey Secret
@@ -107,6 +109,8 @@ type Provider struct {
 	Timeout time.Duration
 	// MaxRetries is how often a call is tried again; 0 is never.
 	MaxRetries int
+	// Thinking is as model.AnthropicConfig has it; 0 unless Type is Anthropic.
+	Thinking int64
 }
 
 // Secret is a text that prints as "[secret]"; string(s) is what it holds.

@@ -66,6 +66,7 @@ agents:
     timeout: 1m30s
 providers:
   local: {type: openai, base_url: "http://127.0.0.1:11434/v1/", api_key: "${LOCAL_KEY}", timeout: 5s, max_retries: 0}
+  claude: {type: anthropic, base_url: "http://127.0.0.1:4000", thinking: 2_048}
 keys:
   - {name: chat, tenant: acme, sha256: "9F86D081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", scopes: [admin, run]}
   - {name: other, sha256: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752}
@@ -96,6 +97,8 @@ prices:
 			},
 		},
 		Providers: []Provider{
+			{Name: "anthropic", Type: "anthropic", Timeout: time.Minute, MaxRetries: 2},
+			{Name: "claude", Type: "anthropic", BaseURL: "http://127.0.0.1:4000", Timeout: time.Minute, MaxRetries: 2, Thinking: 2048},
 			{Name: "local", Type: "openai", BaseURL: "http://127.0.0.1:11434/v1", APIKey: "s3cret", Timeout: 5 * time.Second},
 			{Name: "openai", Type: "openai", APIKey: "sk-1", Timeout: time.Minute, MaxRetries: 2},
 		},
@@ -121,7 +124,10 @@ func TestWhatAFileLeavesOutIsTheDefault(t *testing.T) {
 	equal(t, file.Limits, Limits{Global: GlobalLimits{Window: time.Minute}})
 	equal(t, file.Keys, []Key(nil))
 	equal(t, file.Prices, map[string]model.Price{})
-	equal(t, file.Providers, []Provider{{Name: "openai", Type: "openai", Timeout: time.Minute, MaxRetries: 2}})
+	equal(t, file.Providers, []Provider{
+		{Name: "anthropic", Type: "anthropic", Timeout: time.Minute, MaxRetries: 2},
+		{Name: "openai", Type: "openai", Timeout: time.Minute, MaxRetries: 2},
+	})
 	equal(t, file.Agents, []Agent{{
 		Name: "a", Models: []string{"offline"},
 		MaxIterations: 20, MaxOutputTokens: 4_096, MaxTokensPerRun: 50_000, MaxCostPerRun: model.Dollar / 2,
@@ -137,26 +143,54 @@ func TestAPriceOfInputIsAlsoThatOfTheCache(t *testing.T) {
 	})
 }
 
-func TestTheBuiltInProviderCanBeChanged(t *testing.T) {
+func TestBuiltInProvidersCanBeChanged(t *testing.T) {
 	t.Parallel()
-	env := []string{"OPENAI_API_KEY", " sk-env\n", "OPENAI_BASE_URL", "https://proxy.internal/v1/"}
+	env := []string{
+		"OPENAI_API_KEY", " sk-env\n", "OPENAI_BASE_URL", "https://proxy.internal/v1/",
+		"ANTHROPIC_API_KEY", "\tsk-ant-env", "ANTHROPIC_BASE_URL", "https://claude.internal/",
+	}
+	const openAI, anthropic = "https://proxy.internal/v1", "https://claude.internal"
 	for _, tt := range []struct {
-		name, file, address string
-		key                 Secret
+		name, provider, file, address string
+		key                           Secret
 	}{
-		{"not at all", "agents: {a: {model: openai/x}}", "https://proxy.internal/v1", "sk-env"},
-		{"its time only", "providers: {openai: {type: openai, timeout: 1s}}", "https://proxy.internal/v1", "sk-env"},
-		{"its key", "providers: {openai: {api_key: mine}}", "https://proxy.internal/v1", "mine"},
-		{"its address", `providers: {openai: {base_url: "https://eu.api.openai.com/v1"}}`, "https://eu.api.openai.com/v1", "sk-env"},
+		{"OpenAI not at all", OpenAI, "agents: {a: {model: openai/x}}", openAI, "sk-env"},
+		{"its time only", OpenAI, "providers: {openai: {type: openai, timeout: 1s}}", openAI, "sk-env"},
+		{"its key", OpenAI, "providers: {openai: {api_key: mine}}", openAI, "mine"},
+		{"its address", OpenAI, `providers: {openai: {base_url: "https://eu.api.openai.com/v1"}}`, "https://eu.api.openai.com/v1", "sk-env"},
+		{"Anthropic not at all", Anthropic, "agents: {a: {model: anthropic/x}}", anthropic, "sk-ant-env"},
+		{"its thinking only", Anthropic, "providers: {anthropic: {type: anthropic, thinking: adaptive}}", anthropic, "sk-ant-env"},
+		{"its key", Anthropic, "providers: {anthropic: {api_key: mine}}", anthropic, "mine"},
+		{"its address", Anthropic, `providers: {anthropic: {base_url: "https://h/v1/"}}`, "https://h/v1", "sk-ant-env"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.provider+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
 			providers := mustParse(t, tt.file, env...).Providers
-			if len(providers) != 1 || providers[0].BaseURL != tt.address || providers[0].APIKey != tt.key {
+			got := find(providers, tt.provider)
+			if len(providers) != 2 || got.Type != tt.provider || got.BaseURL != tt.address || got.APIKey != tt.key {
 				t.Errorf("got %+v, want address %q and key %q", providers, tt.address, string(tt.key))
 			}
 		})
 	}
+}
+
+func TestHowMuchAProviderThinks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		"": model.ThinkingDefault, "~": model.ThinkingDefault, "adaptive": model.ThinkingAdaptive, `"adaptive"`: model.ThinkingAdaptive,
+		"1024": 1024, "16_000": 16_000, `"${BUDGET}"`: 3000,
+	} {
+		file := mustParse(t, "providers: {anthropic: {thinking: "+text+"}}", "BUDGET", "3000")
+		if got := find(file.Providers, Anthropic).Thinking; got != want {
+			t.Errorf("%s is %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestModelsOfBothProviders(t *testing.T) {
+	t.Parallel()
+	file := mustParse(t, "agents: {default: {model: [openai/gpt-4o-mini, anthropic/claude-3-5-haiku-latest]}}")
+	equal(t, file.Agents[0].Models, []string{"openai/gpt-4o-mini", "anthropic/claude-3-5-haiku-latest"})
 }
 
 func TestWithoutAgentsThereIsTheBuiltInOne(t *testing.T) {
@@ -168,6 +202,9 @@ func TestWithoutAgentsThereIsTheBuiltInOne(t *testing.T) {
 		{"offline without a key", "offline", nil},
 		{"offline with an empty key", "offline", []string{"OPENAI_API_KEY", " "}},
 		{"OpenAI with a key", "openai/gpt-4o-mini", []string{"OPENAI_API_KEY", "sk-1"}},
+		{"Anthropic with a key", "anthropic/claude-haiku-5-5", []string{"ANTHROPIC_API_KEY", "sk-2"}},
+		{"OpenAI with both", "openai/gpt-4o-mini", []string{"ANTHROPIC_API_KEY", "sk-2", "OPENAI_API_KEY", "sk-1"}},
+		{"Anthropic with an empty key of OpenAI's", "anthropic/claude-haiku-5-5", []string{"ANTHROPIC_API_KEY", "sk-2", "OPENAI_API_KEY", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -188,10 +225,12 @@ func TestWithoutAgentsThereIsTheBuiltInOne(t *testing.T) {
 
 func TestAWrongEnvironmentIsAMistake(t *testing.T) {
 	t.Parallel()
-	_, err := Default(environment("OPENAI_BASE_URL", "secret-host"))
-	const want = "environment: OPENAI_BASE_URL: wants an address such as http://127.0.0.1:11434/v1"
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
+	for _, variable := range []string{"OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"} {
+		_, err := Default(environment(variable, "secret-host"))
+		want := "environment: " + variable + ": wants an address such as http://127.0.0.1:11434/v1"
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }
 
@@ -235,7 +274,7 @@ func TestASecretDoesNotPrint(t *testing.T) {
 			t.Errorf("printed as %s", printed)
 		}
 	}
-	equal(t, string(file.Providers[0].APIKey), "s3cret")
+	equal(t, string(find(file.Providers, OpenAI).APIKey), "s3cret")
 }
 
 func TestLoadReadsAFile(t *testing.T) {

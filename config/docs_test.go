@@ -32,18 +32,19 @@ func examples(t *testing.T) []string {
 func TestTheExamplesInTheDocumentationAreRight(t *testing.T) {
 	t.Parallel()
 	for _, example := range examples(t) {
-		mustParse(t, example, "LOCAL_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
+		mustParse(t, example, "LOCAL_API_KEY", "s3cret", "CLAUDE_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
 	}
 }
 
 // A field that no key of the first example fills is a key that it leaves out.
 func TestTheFirstExampleHasEverything(t *testing.T) {
 	t.Parallel()
-	file := mustParse(t, examples(t)[0], "LOCAL_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
+	file := mustParse(t, examples(t)[0], "LOCAL_API_KEY", "s3cret", "CLAUDE_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
 	price := file.Prices["openai/gpt-4o-mini"]
+	provider := find(file.Providers, "claude")
 	agent, offline := file.Agents[0], file.Agents[1].OfflineOptions
 	agent.OfflineOptions = offline
-	for _, part := range []any{agent, offline, file.Providers[0], file.Keys[0], file.Limits.PerUser, file.Limits.Global, price} {
+	for _, part := range []any{agent, offline, provider, file.Keys[0], file.Limits.PerUser, file.Limits.Global, price} {
 		v := reflect.ValueOf(part)
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -61,7 +62,7 @@ func TestEveryKeyIsInTheTables(t *testing.T) {
 		"":          "zzz: 1",
 		"agents":    "agents: {a: {model: offline, zzz: 1}}",
 		"options":   "agents: {a: {model: offline, model_options: {zzz: 1}}}",
-		"providers": "providers: {openai: {zzz: 1}}",
+		"providers": "providers: {anthropic: {zzz: 1}}",
 		"keys":      "keys: [{name: k, sha256: " + okHash + ", zzz: 1}]",
 		"per_user.": "limits: {per_user: {zzz: 1}}",
 		"global.":   "limits: {global: {zzz: 1}}",

@@ -10,6 +10,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "agents: {a: {model: [openai/x, offline], tools: ['*'], timeout: 5m, max_cost_usd_per_run: 0.5}}",
 		"providers: {p: {type: openai, base_url: 'http://h/v1', api_key: '${KEY}'}}\nprices: {p/x: {input: 1, output: 2}}",
+		"providers: {anthropic: {thinking: adaptive}, p: {type: anthropic, base_url: 'http://h', thinking: 2_000}}",
 		"keys: [{name: k, sha256: " + okHash + ", scopes: [run]}]", "limits: {per_user: {requests: 1, window: 1s}, global: {}}",
 		firstTry, "a: &a [*a, *a]\nb: {<<: *a}", "a:\n\tb", "? a\n: - b\n", "a: \"x\n", "--- !!str x\n--- y", "a: |+\n  $${x}\n", "x: ~\ny: !t {z: }",
 	} {
@@ -51,7 +52,9 @@ func checkFile(t *testing.T, file *File) {
 		}
 	}
 	for _, p := range file.Providers {
-		if p.Name == "" || p.Type != OpenAI || p.Timeout <= 0 || p.MaxRetries < 0 || p.BaseURL == "" && p.Name != OpenAI {
+		builtin := p.Name == OpenAI || p.Name == Anthropic
+		if p.Name == "" || p.Type != OpenAI && p.Type != Anthropic || builtin && p.Type != p.Name ||
+			p.Timeout <= 0 || p.MaxRetries < 0 || p.BaseURL == "" && !builtin || p.Thinking != 0 && p.Type != Anthropic {
 			t.Errorf("provider %+v", p)
 		}
 	}

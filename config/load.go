@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/runwire/runwire/agent/model"
 )
@@ -44,17 +43,17 @@ func Parse(name string, data []byte, env func(string) (string, bool), known Know
 }
 
 // Default is the configuration without a file: one agent, which answers from
-// OpenAI where the environment has a key for it, and offline where not. It
-// fails, with Mistakes, if the environment is wrong.
+// OpenAI or else Anthropic where the environment has a key, and offline where
+// not. It fails, with Mistakes, if the environment is wrong.
 func Default(env func(string) (string, bool)) (*File, error) {
 	in := &reader{file: "environment", env: env}
-	openAI := in.builtinOpenAI()
+	providers := in.builtins()
 	if err := in.verdict(); err != nil {
 		return nil, err
 	}
 	return &File{
-		Agents:    []Agent{defaultAgent(openAI)},
-		Providers: []Provider{openAI},
+		Agents:    []Agent{defaultAgent(providers)},
+		Providers: providers,
 		Limits:    Limits{Global: defaultGlobalLimits()},
 		Prices:    map[string]model.Price{},
 	}, nil
@@ -74,12 +73,11 @@ func (r *reader) read(doc value) *File {
 
 	file := &File{Limits: limits.limits(), Keys: keys.keys(), Webhooks: webhooks.webhooks()}
 	var names []string
-	file.Providers, names = providers.providers(r.builtinOpenAI())
+	file.Providers, names = providers.providers(r.builtins())
 	file.Prices = prices.prices(names)
 	file.Agents = agents.agents(names)
 	if agents.node == nil {
-		i := slices.IndexFunc(file.Providers, func(p Provider) bool { return p.Name == OpenAI })
-		file.Agents = []Agent{defaultAgent(file.Providers[i])}
+		file.Agents = []Agent{defaultAgent(file.Providers)}
 	}
 	return file
 }

@@ -69,7 +69,7 @@ func TestEachMistake(t *testing.T) {
 		{"an empty model", withModel("[offline, ]\n, tools: [~]"), "2:11: agents.a.tools[0]: the item is empty"},
 		{"a mapping for a model", withModel("{name: offline}"), "1:21: agents.a.model: wants text, not keys with values"},
 		{"no such provider", withModel("opena/gpt-4o"), `1:21: agents.a.model: no provider "opena"; did you mean "openai"?`},
-		{"no such provider, like none", withModel("[offline, acme/x]"), `1:31: agents.a.model[1]: no provider "acme"; choose from offline, openai`},
+		{"no such provider, like none", withModel("[offline, acme/x]"), `1:31: agents.a.model[1]: no provider "acme"; choose from anthropic, offline, openai`},
 		{"a model without its provider", withModel("gpt-4o"), `1:21: agents.a.model: no provider is named in "gpt-4o"; ` + writeModel},
 		{"offline, misspelt", withModel("ofline"), `1:21: agents.a.model: no model "ofline"; did you mean "offline"?`},
 		{"a provider without its model", withModel("openai"), "1:21: agents.a.model: wants a model of that provider; " + writeModel},
@@ -111,9 +111,16 @@ func TestEachMistake(t *testing.T) {
 
 		{"a provider named offline", "providers: {offline: {type: openai}}", "1:13: providers.offline: offline is built in and has nothing to configure; give an agent model_options instead"},
 		{"a provider's name", "providers: {a/b: {}}", "1:13: providers.a/b: " + nameRules},
-		{"a provider without anything", "providers: {p: }", "1:13: providers.p: has no type; add \"type: openai\"\n1:13: providers.p: has no base_url; add one, such as \"base_url: http://127.0.0.1:11434/v1\""},
+		{"a provider without anything", "providers: {p: }", "1:13: providers.p: has no type; add \"type: openai\" or \"type: anthropic\"\n1:13: providers.p: has no base_url; add one, such as \"base_url: http://127.0.0.1:11434/v1\""},
 		{"a provider's unknown type", `providers: {p: {type: opnai, base_url: "http://h"}}`, `1:23: providers.p.type: no type "opnai"; did you mean "openai"?`},
-		{"a provider of type offline", `providers: {p: {type: offline, base_url: "http://h"}}`, `1:23: providers.p.type: no type "offline"; choose from openai`},
+		{"a type that is nearly Anthropic's", `providers: {p: {type: antropic, base_url: "http://h"}}`, `1:23: providers.p.type: no type "antropic"; did you mean "anthropic"?`},
+		{"a provider of Anthropic's type without its address", `providers: {p: {type: anthropic}}`, `1:13: providers.p: has no base_url; add one, such as "base_url: https://api.anthropic.com"`},
+		{"a built-in provider of another type", `providers: {anthropic: {type: openai}}`, "1:31: providers.anthropic.type: the built-in anthropic is of type anthropic; call a provider of another type otherwise"},
+		{"thinking elsewhere", "providers: {openai: {thinking: 2000}}", "1:32: providers.openai.thinking: only providers of type anthropic know it; leave it out"},
+		{"too little thinking", "providers: {anthropic: {thinking: 1023}}", "1:35: providers.anthropic.thinking: wants 1024 to 1000000, not 1023"},
+		{"another way of thinking", "providers: {anthropic: {thinking: adaptve}}", `1:35: providers.anthropic.thinking: wants a number of tokens or adaptive, not "adaptve"; did you mean "adaptive"?`},
+		{"thinking that is no number", "providers: {anthropic: {thinking: [1]}}", "1:35: providers.anthropic.thinking: wants a whole number such as 1024, not a list"},
+		{"a provider of type offline", `providers: {p: {type: offline, base_url: "http://h"}}`, `1:23: providers.p.type: no type "offline"; choose from anthropic, openai`},
 		{"an address without a scheme", inProvider(`base_url: "localhost:11434/v1"`), "1:41: providers.p.base_url: " + wantURL + `; did you mean "http://localhost:11434/v1"?`},
 		{"an address without a host", inProvider(`base_url: "http:///v1"`), "1:41: providers.p.base_url: " + wantURL},
 		{"an address of another scheme", inProvider(`base_url: "ftp://h"`), "1:41: providers.p.base_url: " + wantURL},
@@ -154,7 +161,7 @@ func TestEachMistake(t *testing.T) {
 		{"a variable that does not end", inAgent(`description: "${NAME"`), "1:43: agents.a.description: has a \"${\" that does not begin a ${NAME}; write $${ for the characters themselves"},
 		{"a variable that is no text", inAgent(`description: "${BINARY}"`), "1:43: agents.a.description: the environment's variable BINARY is not UTF-8 text"},
 		{"a wrong value from the environment is not shown", inAgent(`timeout: "${SECRET}", max_iterations: "${SECRET}"`), "1:39: agents.a.timeout: wants a duration such as 5m, not \"${SECRET}\"\n1:68: agents.a.max_iterations: wants a whole number such as 20, not \"${SECRET}\""},
-		{"a model from the environment is not shown", withModel(`["${SECRET}", "${SECRET}/x"]`), "1:22: agents.a.model[0]: no provider is named in \"${SECRET}\"; " + writeModel + "\n1:35: agents.a.model[1]: no provider \"${SECRET}/x\"; choose from offline, openai"},
+		{"a model from the environment is not shown", withModel(`["${SECRET}", "${SECRET}/x"]`), "1:22: agents.a.model[0]: no provider is named in \"${SECRET}\"; " + writeModel + "\n1:35: agents.a.model[1]: no provider \"${SECRET}/x\"; choose from anthropic, offline, openai"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -126,24 +126,44 @@ func (b *builder) model(name string, offline config.OfflineOptions) (model.Model
 	if b.clients[provider.Name] == nil {
 		b.clients[provider.Name] = model.NewHTTPClient()
 	}
+	m, err := newModel(name, modelName, provider, b.clients[provider.Name])
+	if err != nil {
+		return nil, err
+	}
+	// A breaker each, which all agents that ask the model share: providers limit
+	// and lose models one by one, and an agent's next may be of the same provider.
+	m = model.WithBreaker(m, model.BreakerConfig{})
+	b.models[name] = m
+	return m, nil
+}
+
+// newModel makes a model of provider, in the provider's wire format.
+func newModel(name, modelName string, provider config.Provider, client *http.Client) (model.Model, error) {
 	retries := provider.MaxRetries
 	if retries == 0 {
 		retries = -1 // never, where 0 is the model's default
 	}
-	m, err := model.NewOpenAI(model.OpenAIConfig{
+	if provider.Type == config.Anthropic {
+		return model.NewAnthropic(model.AnthropicConfig{
+			Name:       name,
+			Model:      modelName,
+			BaseURL:    provider.BaseURL,
+			APIKey:     string(provider.APIKey),
+			Thinking:   provider.Thinking,
+			Timeout:    provider.Timeout,
+			MaxRetries: retries,
+			HTTPClient: client,
+		})
+	}
+	return model.NewOpenAI(model.OpenAIConfig{
 		Name:       name,
 		Model:      modelName,
 		BaseURL:    provider.BaseURL,
 		APIKey:     string(provider.APIKey),
 		Timeout:    provider.Timeout,
 		MaxRetries: retries,
-		HTTPClient: b.clients[provider.Name],
+		HTTPClient: client,
 	})
-	if err != nil {
-		return nil, err
-	}
-	b.models[name] = m
-	return m, nil
 }
 
 // keys are the API keys that may call.

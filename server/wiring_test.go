@@ -1,6 +1,9 @@
 package server
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -45,6 +48,53 @@ func TestAgentsShareAModelAndItsConnections(t *testing.T) {
 	}
 	if len(b.models) != 2 || len(b.clients) != 1 {
 		t.Errorf("%d models and %d HTTP clients", len(b.models), len(b.clients))
+	}
+}
+
+// Each provider is asked in its own wire format, and a model that is down is
+// left alone while others of its provider are still asked.
+func TestModelsAreOfTheirProvidersTypeAndHaveABreakerEach(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 16)
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer down.Close()
+	b := newBuilder([]config.Provider{
+		{Name: "claude", Type: config.Anthropic, BaseURL: down.URL, Thinking: model.ThinkingAdaptive},
+		{Name: "local", Type: config.OpenAI, BaseURL: down.URL + "/v1"},
+	})
+	ask := func(name string) (path string, err error) {
+		m, err := b.model(name, config.OfflineOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := &model.Request{Messages: []model.Message{{Role: model.RoleUser, Text: "Hello?"}}, MaxOutputTokens: 10}
+		_, err = m.Generate(t.Context(), req, func(model.Delta) {})
+		select {
+		case path = <-asked:
+		default:
+		}
+		return path, err
+	}
+	for _, tc := range []struct{ name, path string }{
+		{"claude/one", "/v1/messages"}, {"claude/two", "/v1/messages"}, {"local/one", "/v1/chat/completions"},
+	} {
+		for n := range model.DefaultBreakerFailures + 1 {
+			want := tc.path
+			if n == model.DefaultBreakerFailures {
+				want = ""
+			}
+			path, err := ask(tc.name)
+			failed, ok := errors.AsType[*model.Error](err)
+			if path != want || !ok || failed.Kind != model.KindUnavailable || (failed.RetryAfter > 0) != (want == "") {
+				t.Errorf("%s, call %d: asked at %q, error %v; want %q", tc.name, n, path, err, want)
+			}
+		}
+	}
+	for _, client := range b.clients {
+		client.CloseIdleConnections()
 	}
 }
 

@@ -39,7 +39,7 @@ type AnthropicConfig struct {
 	// Thinking is how many tokens the model may think before it answers, from
 	// LeastThinking, or one of ThinkingDefault and ThinkingAdaptive. They are part
 	// of a reply's MaxOutputTokens, which is left at least LeastThinking tokens to
-	// answer with. The models from Claude Opus 4.7 on refuse a number.
+	// answer with. Models after Claude 4.6 refuse a number.
 	Thinking int64
 	// Timeout is the longest silence: until the headers come, and between any
 	// two bytes of a reply. 0 is DefaultTimeout.
