@@ -82,7 +82,7 @@ func (v value) agent(name string, providers []string) Agent {
 		"model":                keep(&models),
 		"model_options":        keep(&options),
 		"system_prompt":        text(&a.SystemPrompt),
-		"tools":                func(tools value) { a.Tools = tools.tools() },
+		"tools":                func(tools value) { a.Tools, a.ServerTools = tools.tools() },
 		"max_iterations":       whole(&a.MaxIterations, 1, mostIterations),
 		"max_output_tokens":    whole(&a.MaxOutputTokens, 1, mostOutputTokens),
 		"max_tokens_per_run":   whole(&a.MaxTokensPerRun, 1, mostTokensPerRun),
@@ -157,9 +157,9 @@ func (v value) model(s string, providers []string) bool {
 	return false
 }
 
-// tools reads names and globs, and returns the names that they stand for.
-func (v value) tools() []string {
-	var tools []string
+// tools reads names and globs, and returns the names that they stand for, and
+// those of them that may also mean tools of MCP servers.
+func (v value) tools() (tools, ofServers []string) {
 	v.list("a list such as [calculator]", func(item value) {
 		pattern, ok := item.text()
 		if !ok {
@@ -177,9 +177,17 @@ func (v value) tools() []string {
 				tools = append(tools, tool)
 			}
 		}
-		if !found {
-			item.wrong("no tool "+item.quoted(pattern), suggest(pattern, v.in.known.Tools))
+		if slices.ContainsFunc(v.in.servers, func(server string) bool { return ofServer(pattern, server) }) {
+			ofServers = append(ofServers, pattern)
+			found = true
+		}
+		switch {
+		case found:
+		case pattern == HTTPGetTool:
+			item.wrong("http_get may ask no host", `add "http_get: {hosts: [example.com]}" to the file`)
+		default:
+			item.wrong("no tool "+item.quoted(pattern), suggest(pattern, v.in.toolNames()))
 		}
 	})
-	return tools
+	return tools, ofServers
 }

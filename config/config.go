@@ -51,6 +51,10 @@ type File struct {
 	Keys []Key
 	// Limits are what callers may do.
 	Limits Limits
+	// MCPServers are sorted by name; may be empty.
+	MCPServers []MCPServer
+	// HTTPGet configures the tool HTTPGetTool; nil without it.
+	HTTPGet *HTTPGet
 	// Webhooks is how tasks' webhooks are called.
 	Webhooks Webhooks
 	// Prices are by model as agents write it, beside or instead of the
@@ -69,8 +73,12 @@ type Agent struct {
 	OfflineOptions OfflineOptions
 	// SystemPrompt may be empty.
 	SystemPrompt string
-	// Tools are names out of Known.Tools: globs are resolved, none is twice.
+	// Tools are names out of Known.Tools, and HTTPGetTool where File.HTTPGet is
+	// given: globs are resolved, none is twice.
 	Tools []string
+	// ServerTools are names and globs of the tools of File.MCPServers, with the
+	// server's name and a dot before the tool's; may be empty.
+	ServerTools []string
 	// MaxIterations bounds the model calls of a run.
 	MaxIterations int
 	// MaxOutputTokens bounds each reply, in tokens.

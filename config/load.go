@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/runwire/runwire/agent/model"
 )
@@ -61,20 +62,26 @@ func Default(env func(string) (string, bool)) (*File, error) {
 
 // read makes a File of doc; it is only good if there was no mistake.
 func (r *reader) read(doc value) *File {
-	var agents, providers, keys, limits, prices, webhooks value
+	var agents, servers, httpGet, providers, keys, limits, prices, webhooks value
 	doc.object(fields{
-		"agents":    keep(&agents),
-		"providers": keep(&providers),
-		"keys":      keep(&keys),
-		"limits":    keep(&limits),
-		"prices":    keep(&prices),
-		"webhooks":  keep(&webhooks),
+		"agents":      keep(&agents),
+		"mcp_servers": keep(&servers),
+		"http_get":    keep(&httpGet),
+		"providers":   keep(&providers),
+		"keys":        keep(&keys),
+		"limits":      keep(&limits),
+		"prices":      keep(&prices),
+		"webhooks":    keep(&webhooks),
 	})
 
 	file := &File{Limits: limits.limits(), Keys: keys.keys(), Webhooks: webhooks.webhooks()}
 	var names []string
 	file.Providers, names = providers.providers(r.builtins())
 	file.Prices = prices.prices(names)
+	file.MCPServers, r.servers = servers.mcpServers()
+	if file.HTTPGet = httpGet.httpGet(); httpGet.given() {
+		r.known.Tools = append(slices.Clone(r.known.Tools), HTTPGetTool)
+	}
 	file.Agents = agents.agents(names)
 	if agents.node == nil {
 		file.Agents = []Agent{defaultAgent(file.Providers)}

@@ -23,6 +23,7 @@ type reader struct {
 	file     string
 	env      func(string) (string, bool)
 	known    Known
+	servers  []string // the names of the file's MCP servers
 	mistakes Mistakes
 	values   int
 }
