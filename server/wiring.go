@@ -38,6 +38,7 @@ func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry) (*age
 	maps.Copy(prices, cfg.File.Prices)
 	log := cfg.Log.With(slog.String("logger", "runwire.agent"))
 	build := newBuilder(cfg.File.Providers)
+	build.httpGet = cfg.File.HTTPGet
 	agents := make([]agent.Agent, len(cfg.File.Agents))
 	for i, a := range cfg.File.Agents {
 		if agents[i], err = build.agent(a); err != nil {
@@ -69,6 +70,7 @@ type builder struct {
 	providers map[string]config.Provider
 	clients   map[string]*http.Client // by provider
 	models    map[string]model.Model  // by name; offline ones are each agent's own
+	httpGet   *config.HTTPGet         // nil for none
 }
 
 func newBuilder(providers []config.Provider) *builder {
@@ -102,9 +104,9 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		built.Models = append(built.Models, m)
 	}
 	for _, name := range a.Tools {
-		t, ok := tool.Builtin(name)
-		if !ok {
-			return agent.Agent{}, fmt.Errorf("no tool %q", name)
+		t, err := builtinTool(name, b.httpGet)
+		if err != nil {
+			return agent.Agent{}, err
 		}
 		built.Tools = append(built.Tools, t)
 	}
