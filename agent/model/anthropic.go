@@ -106,12 +106,12 @@ func (m *anthropicModel) InputTokens(req *Request) int64 {
 
 // Generate retries what failed before the first token.
 func (m *anthropicModel) Generate(ctx context.Context, req *Request, speak func(Delta)) (Reply, error) {
-	names := newWireNames(req.Tools)
-	params := m.params(req, names)
+	w := &anthropicWriter{state: anthropicState{Model: m.name, Prefix: cacheKey(req)}, names: newWireNames(req.Tools)}
+	params := m.params(req, w)
 	send := func(ctx context.Context, x *exchange) error {
 		return m.messages.NewStreaming(ctx, params, option.WithResponseInto(&x.res), option.WithMiddleware(x.pass)).Err()
 	}
 	return m.generate(ctx, func() (Reply, *failure) {
-		return m.try(ctx, req, send, &anthropicStream{reading: reading{speak: speak, names: names}, model: m.name})
+		return m.try(ctx, req, send, &anthropicStream{reading: reading{speak: speak, names: w.names}, state: w.state})
 	})
 }

@@ -12,16 +12,16 @@ import (
 // params is req as Messages has it, with marks where the next request will
 // find its beginning cached: after the tools, after the system prompt, where
 // the last request ended, and at the end.
-func (m *anthropicModel) params(req *Request, names *wireNames) anthropic.MessageNewParams {
+func (m *anthropicModel) params(req *Request, w *anthropicWriter) anthropic.MessageNewParams {
 	loop := lastUser(req.Messages) + 1
 	p := anthropic.MessageNewParams{
 		Model:     m.model,
 		MaxTokens: req.MaxOutputTokens,
-		Thinking:  m.thinkingParam(req.MaxOutputTokens, req.Messages[loop:]),
+		Thinking:  m.thinkingParam(req.MaxOutputTokens, req.Messages[loop:], w),
 		Messages:  make([]anthropic.MessageParam, 0, len(req.Messages)),
 	}
 	for i := range req.Tools {
-		p.Tools = append(p.Tools, anthropicTool(&req.Tools[i], names))
+		p.Tools = append(p.Tools, anthropicTool(&req.Tools[i], w.names))
 	}
 	if len(p.Tools) > 0 {
 		p.Tools[len(p.Tools)-1].OfTool.CacheControl = anthropic.NewCacheControlEphemeralParam()
@@ -30,7 +30,7 @@ func (m *anthropicModel) params(req *Request, names *wireNames) anthropic.Messag
 		p.System = []anthropic.TextBlockParam{{Text: req.System, CacheControl: anthropic.NewCacheControlEphemeralParam()}}
 	}
 	for i := range req.Messages {
-		role, content := m.content(&req.Messages[i], i >= loop, names)
+		role, content := w.content(&req.Messages[i], i >= loop)
 		p.Messages = appendContent(p.Messages, role, content)
 	}
 	markMessages(p.Messages)
@@ -93,14 +93,20 @@ func markLast(content []anthropic.ContentBlockParamUnion) {
 	}
 }
 
+// anthropicWriter writes messages as content blocks.
+type anthropicWriter struct {
+	state anthropicState // what a reply's reasoning must be of, to be sent back
+	names *wireNames
+}
+
 // content is what message says. loop is whether it is of the tool loop that is
 // going on.
-func (m *anthropicModel) content(
-	message *Message, loop bool, names *wireNames,
+func (w *anthropicWriter) content(
+	message *Message, loop bool,
 ) (anthropic.MessageParamRole, []anthropic.ContentBlockParamUnion) {
 	switch message.Role {
 	case RoleAssistant:
-		return anthropic.MessageParamRoleAssistant, m.assistantContent(message, loop, names)
+		return anthropic.MessageParamRoleAssistant, w.assistantContent(message, loop)
 	case RoleTool:
 		return anthropic.MessageParamRoleUser, []anthropic.ContentBlockParamUnion{toolResult(message)}
 	default:
@@ -117,10 +123,10 @@ func appendText(content []anthropic.ContentBlockParamUnion, text string) []anthr
 
 // assistantContent is the blocks in the order they came in: the text before
 // the tool calls, unless the reasoning says otherwise.
-func (m *anthropicModel) assistantContent(message *Message, loop bool, names *wireNames) []anthropic.ContentBlockParamUnion {
+func (w *anthropicWriter) assistantContent(message *Message, loop bool) []anthropic.ContentBlockParamUnion {
 	var parts []anthropicPart
 	if loop {
-		parts, loop = anthropicParts(message, m.name)
+		parts, loop = w.state.parts(message)
 	}
 	if !loop {
 		parts = append(make([]anthropicPart, 0, 1+len(message.ToolCalls)), anthropicPart{Type: textBlock, Bytes: len(message.Text)})
@@ -140,7 +146,7 @@ func (m *anthropicModel) assistantContent(message *Message, loop bool, names *wi
 		case redactedThinkingBlock:
 			content = append(content, anthropic.NewRedactedThinkingBlock(part.Data))
 		case toolUseBlock:
-			content = append(content, toolUse(&calls[0], names))
+			content = append(content, toolUse(&calls[0], w.names))
 			calls = calls[1:]
 		}
 	}
@@ -189,14 +195,14 @@ func anthropicTool(tool *Tool, names *wireNames) anthropic.ToolUnionParam {
 // thinkingParam asks for reasoning in the room that most leaves. A tool loop
 // that began without it goes on without it: with a budget, Anthropic wants the
 // reasoning that a loop began with.
-func (m *anthropicModel) thinkingParam(most int64, loop []Message) anthropic.ThinkingConfigParamUnion {
+func (m *anthropicModel) thinkingParam(most int64, loop []Message, w *anthropicWriter) anthropic.ThinkingConfigParamUnion {
 	budget := min(m.thinking, most-LeastThinking)
 	switch {
 	case m.thinking == ThinkingAdaptive:
 		return anthropic.ThinkingConfigParamUnion{OfAdaptive: &anthropic.ThinkingConfigAdaptiveParam{
 			Display: anthropic.ThinkingConfigAdaptiveDisplaySummarized,
 		}}
-	case budget < LeastThinking || len(loop) > 0 && !m.thought(&loop[0]):
+	case budget < LeastThinking || len(loop) > 0 && !w.thought(&loop[0]):
 		return anthropic.ThinkingConfigParamUnion{}
 	}
 	// Not the SDK's own type, at which it writes warnings to the standard error.
@@ -206,8 +212,8 @@ func (m *anthropicModel) thinkingParam(most int64, loop []Message) anthropic.Thi
 	}{"enabled", budget})
 }
 
-// thought says whether message began with reasoning of m's.
-func (m *anthropicModel) thought(message *Message) bool {
-	parts, ok := anthropicParts(message, m.name)
+// thought says whether message began with reasoning that is sent back.
+func (w *anthropicWriter) thought(message *Message) bool {
+	parts, ok := w.state.parts(message)
 	return ok && len(parts) > 0 && parts[0].signed()
 }

@@ -106,7 +106,7 @@ func TestAnthropicToolNames(t *testing.T) {
 
 func TestAnthropicThinkingParameter(t *testing.T) {
 	t.Parallel()
-	thought := Message{Role: RoleAssistant, ToolCalls: []ToolCall{{"c", "f", "{}"}}, Opaque: anthropicState{Model: "anthropic/m", Blocks: []anthropicPart{
+	thought := Message{Role: RoleAssistant, ToolCalls: []ToolCall{{"c", "f", "{}"}}, Opaque: anthropicState{Model: "anthropic/m", Prefix: cacheKey(&Request{}), Blocks: []anthropicPart{
 		{Type: thinkingBlock, thinking: []byte("hm"), Signature: "s"}, {Type: toolUseBlock},
 	}}.opaque()}
 	result := Message{Role: RoleTool, ToolCallID: "c", Text: "1"}

@@ -17,7 +17,10 @@ const (
 // where it stood between the text and the tool calls.
 type anthropicState struct {
 	// Model is the name of the model that thought: no other can read it.
-	Model  string          `json:"model"`
+	Model string `json:"model"`
+	// Prefix is the hash of the system prompt and the tools: newer models refuse
+	// reasoning that came under others.
+	Prefix string          `json:"prefix"`
 	Blocks []anthropicPart `json:"blocks"`
 }
 
@@ -45,7 +48,7 @@ func (p *anthropicPart) signed() bool {
 
 // opaque is s for Reply.Opaque; nil without reasoning.
 func (s anthropicState) opaque() json.RawMessage {
-	kept := anthropicState{Model: s.Model}
+	kept := anthropicState{Model: s.Model, Prefix: s.Prefix}
 	reasoned := false
 	for _, part := range s.Blocks {
 		if part.Type != textBlock && part.Type != toolUseBlock && !part.signed() {
@@ -65,11 +68,12 @@ func (s anthropicState) opaque() json.RawMessage {
 	return data
 }
 
-// anthropicParts are the blocks of message as the model of that name sent
-// them; false if it did not, or if the message is another since.
-func anthropicParts(message *Message, model string) ([]anthropicPart, bool) {
+// parts are the blocks of message as the same model sent them under the same
+// prefix; false if it did not, or if the message is another since.
+func (s anthropicState) parts(message *Message) ([]anthropicPart, bool) {
 	var state anthropicState
-	if len(message.Opaque) == 0 || json.Unmarshal(message.Opaque, &state) != nil || state.Model != model {
+	if len(message.Opaque) == 0 || json.Unmarshal(message.Opaque, &state) != nil ||
+		state.Model != s.Model || state.Prefix != s.Prefix {
 		return nil, false
 	}
 	text, calls := 0, 0

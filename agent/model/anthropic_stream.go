@@ -12,7 +12,7 @@ import (
 type anthropicStream struct {
 	reading
 
-	model    string
+	state    anthropicState
 	blocks   []anthropicPart
 	usage    anthropicUsage
 	reported bool // the usage is that of the whole reply
@@ -130,7 +130,8 @@ func anthropicStop(reason string) Stop {
 func (s *anthropicStream) whole(req *Request) Reply {
 	reply := s.end(s.used(req))
 	if len(reply.ToolCalls) > 0 {
-		reply.Opaque = anthropicState{Model: s.model, Blocks: s.blocks}.opaque()
+		s.state.Blocks = s.blocks
+		reply.Opaque = s.state.opaque()
 	}
 	return reply
 }

@@ -189,7 +189,8 @@ func TestAnthropicSendsReasoningBackUnchanged(t *testing.T) {
 }
 
 // Reasoning is left out where its signature does not hold: after its tool
-// loop, at another model, and beside words that are not the model's own.
+// loop, at another model, after another beginning, and beside words that are
+// not the model's own.
 func TestAnthropicLeavesReasoningOut(t *testing.T) {
 	t.Parallel()
 	w := &wire{answers: []func(net.Conn){write(streamHead, thinkingThenCalls(1))}}
@@ -197,20 +198,25 @@ func TestAnthropicLeavesReasoningOut(t *testing.T) {
 	if err != nil || reply.Opaque == nil {
 		t.Fatalf("reply %+v, error %v", reply, err)
 	}
-	user := hello().Messages[0]
+	user, tool := hello().Messages[0], []Tool{{Name: "files_read"}}
 	said := Message{Role: RoleAssistant, Text: "Let me see.", ToolCalls: reply.ToolCalls, Opaque: reply.Opaque}
 	result := Message{Role: RoleTool, ToolCallID: "t0", Text: "1"}
 	edited, without, broken := said, said, said
-	edited.Text, without.ToolCalls, broken.Opaque = "Let me see!!", nil, json.RawMessage(`{"model":"anthropic/m","blocks":[{"type":"text","bytes":-9}]}`)
+	edited.Text, without.ToolCalls, broken.Opaque = "Let me see!!", nil, json.RawMessage(strings.Replace(string(said.Opaque), `"bytes":11`, `"bytes":-9`, 1))
+	if string(broken.Opaque) == string(said.Opaque) {
+		t.Fatalf("nothing to break in %s", said.Opaque)
+	}
 	tests := []struct {
 		name     string
 		messages []Message
-		change   func(*AnthropicConfig)
+		change   func(*AnthropicConfig, *Request)
 		has      bool
 	}{
 		{"in its tool loop", []Message{user, said, result}, nil, true},
 		{"after it", []Message{user, said, result, user}, nil, false},
-		{"at another model", []Message{user, said, result}, func(cfg *AnthropicConfig) { cfg.Name = "anthropic/n" }, false},
+		{"at another model", []Message{user, said, result}, func(cfg *AnthropicConfig, _ *Request) { cfg.Name = "anthropic/n" }, false},
+		{"under another system prompt", []Message{user, said, result}, func(_ *AnthropicConfig, r *Request) { r.System = "Be long." }, false},
+		{"beside other tools", []Message{user, said, result}, func(_ *AnthropicConfig, r *Request) { r.Tools = tool }, false},
 		{"with another text", []Message{user, edited, result}, nil, false},
 		{"without its calls", []Message{user, without}, nil, false},
 		{"where it is nonsense", []Message{user, broken, result}, nil, false},
@@ -218,11 +224,13 @@ func TestAnthropicLeavesReasoningOut(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			var changes []func(*AnthropicConfig)
-			if tt.change != nil {
-				changes = append(changes, tt.change)
-			}
-			body := sentBy(t, &Request{Messages: tt.messages, MaxOutputTokens: 100}, changes...).body
+			req := hello()
+			req.Messages = tt.messages
+			body := sentBy(t, req, func(cfg *AnthropicConfig) {
+				if tt.change != nil {
+					tt.change(cfg, req)
+				}
+			}).body
 			if has := strings.Contains(body, "c2ln"); has != tt.has || !strings.Contains(body, "Let me see") {
 				t.Errorf("sent is %v: %s", has, body)
 			}

@@ -1,10 +1,6 @@
 package model
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"strconv"
-
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/packages/param"
 	"github.com/openai/openai-go/v3/shared"
@@ -76,22 +72,4 @@ func toolParam(tool *Tool, names *wireNames) openai.ChatCompletionToolUnionParam
 		function.SetExtraFields(map[string]any{"parameters": tool.Parameters})
 	}
 	return openai.ChatCompletionFunctionTool(function)
-}
-
-// cacheKey leads calls that begin alike to where their beginning is cached: it
-// is the hash of what all runs of an agent begin with.
-func cacheKey(req *Request) string {
-	h := sha256.New()
-	part := func(text string) {
-		h.Write(strconv.AppendInt(nil, int64(len(text)), 10))
-		h.Write([]byte(" " + text))
-	}
-	part(req.System)
-	for i := range req.Tools {
-		tool := &req.Tools[i]
-		part(tool.Name)
-		part(tool.Description)
-		part(string(tool.Parameters))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
 }
