@@ -47,7 +47,7 @@ func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
 		}})
 	}
 	r.messages = append(r.messages, model.Message{
-		Role: model.RoleAssistant, Text: r.said.String(), ToolCalls: calls,
+		Role: model.RoleAssistant, Text: r.said.String(), ToolCalls: calls, Opaque: r.reply.Opaque,
 	})
 	r.said.Reset()
 

@@ -25,6 +25,7 @@ type Run struct {
 	resume  *Resume
 	journal Journal
 	lastTry bool
+	ended   func(*Run)
 
 	events *Events
 	span   trace.Span
@@ -94,6 +95,9 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	latency := time.Since(begin)
 	r.runner.telemetry.endRun(ctx, r, end, latency)
 	r.log(ctx, end)
+	if r.ended != nil {
+		r.ended(r)
+	}
 	if end.unavailable && !r.spoke && !r.lastTry || end.unavailable && r.journal != nil && !r.lastTry {
 		return nil, &UnavailableError{Err: end.err}
 	}

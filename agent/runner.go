@@ -195,6 +195,9 @@ type Request struct {
 	Journal Journal
 	// Resume is how a run goes on that was interrupted; nil for the first try.
 	Resume *Resume
+	// Ended is called when the run has ended, before that is told; nil is
+	// nothing to do.
+	Ended func(run *Run)
 	// LastTry: nobody runs it again when no model answers, so that it ends with
 	// `finished` then, too.
 	LastTry bool
@@ -227,6 +230,7 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		resume:   req.Resume,
 		journal:  req.Journal,
 		lastTry:  req.LastTry,
+		ended:    req.Ended,
 		messages: slices.Clone(req.History),
 		history:  len(req.History),
 		budget:   newBudget(&agent.Agent, req),

@@ -29,7 +29,7 @@ type server struct {
 // stops it with the test. It must stop without an error.
 func serve(t *testing.T, env []string, flags ...string) server {
 	t.Helper()
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"}, flags...)
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir", t.TempDir()}, flags...)
 	cmd := exec.Command(filepath.Join(binaries(t), "runwire"), args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), raceOptions}, env...)
 	cmd.Stdout = os.Stderr

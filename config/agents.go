@@ -30,9 +30,9 @@ func newAgent(name string) Agent {
 		Name:            name,
 		MaxIterations:   20,
 		MaxOutputTokens: 4_096,
-		MaxTokensPerRun: 50_000,
-		MaxCostPerRun:   model.Dollar / 2,
-		Timeout:         5 * time.Minute,
+		MaxTokensPerRun: 50_000, MaxHistoryTokens: 16_000,
+		MaxCostPerRun: model.Dollar / 2,
+		Timeout:       5 * time.Minute,
 	}
 }
 
@@ -85,6 +85,7 @@ func (v value) agent(name string, providers []string) Agent {
 		"tools":                func(tools value) { a.Tools, a.ServerTools = tools.tools() },
 		"max_iterations":       whole(&a.MaxIterations, 1, mostIterations),
 		"max_output_tokens":    whole(&a.MaxOutputTokens, 1, mostOutputTokens),
+		"max_history_tokens":   whole(&a.MaxHistoryTokens, 0, mostTokensPerRun),
 		"max_tokens_per_run":   whole(&a.MaxTokensPerRun, 1, mostTokensPerRun),
 		"max_cost_usd_per_run": dollars(&a.MaxCostPerRun, 1, mostCost),
 		"timeout":              duration(&a.Timeout, leastTimeout, mostTimeout),

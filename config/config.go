@@ -83,6 +83,9 @@ type Agent struct {
 	MaxIterations int
 	// MaxOutputTokens bounds each reply, in tokens.
 	MaxOutputTokens int64
+	// MaxHistoryTokens bounds what a run is told of its session; 0 is an agent
+	// without sessions.
+	MaxHistoryTokens int64
 	// MaxTokensPerRun bounds a run, input and output, in tokens.
 	MaxTokensPerRun int64
 	// MaxCostPerRun bounds what a run may cost.

@@ -86,13 +86,13 @@ prices:
 				Models:        []string{"local/llama3:8b", "openai/gpt-4o-mini", "offline"},
 				SystemPrompt:  "You are a helper.\nA price is written ${AMOUNT}.\n",
 				Tools:         []string{"files.read", "files.write", "calculator", "current_time"},
-				MaxIterations: 3, MaxOutputTokens: 100, MaxTokensPerRun: 1_000, MaxCostPerRun: 1,
+				MaxIterations: 3, MaxOutputTokens: 100, MaxHistoryTokens: 16_000, MaxTokensPerRun: 1_000, MaxCostPerRun: 1,
 				Timeout: 90 * time.Second,
 			},
 			{
 				Name: "zed", Models: []string{"offline"},
 				OfflineOptions: OfflineOptions{Tokens: 256, TokenInterval: 50 * time.Millisecond, FailRate: 0.25},
-				MaxIterations:  20, MaxOutputTokens: 4_096, MaxTokensPerRun: 50_000, MaxCostPerRun: model.Dollar / 2,
+				MaxIterations:  20, MaxOutputTokens: 4_096, MaxHistoryTokens: 16_000, MaxTokensPerRun: 50_000, MaxCostPerRun: model.Dollar / 2,
 				Timeout: 5 * time.Minute,
 			},
 		},
@@ -130,7 +130,7 @@ func TestWhatAFileLeavesOutIsTheDefault(t *testing.T) {
 	})
 	equal(t, file.Agents, []Agent{{
 		Name: "a", Models: []string{"offline"},
-		MaxIterations: 20, MaxOutputTokens: 4_096, MaxTokensPerRun: 50_000, MaxCostPerRun: model.Dollar / 2,
+		MaxIterations: 20, MaxOutputTokens: 4_096, MaxHistoryTokens: 16_000, MaxTokensPerRun: 50_000, MaxCostPerRun: model.Dollar / 2,
 		Timeout: 5 * time.Minute,
 	}})
 }

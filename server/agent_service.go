@@ -2,8 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
+	"io"
 	"time"
 
 	"github.com/runwire/runwire/agent"
@@ -19,6 +20,8 @@ type agentService struct {
 
 	runner *agent.Runner
 	calls  *calls
+	// durable keeps sessions and usage; nil is a server without a memory.
+	durable *durable
 	// ending is done when calls that still run must end now.
 	ending context.Context
 	// stall is how long a stream's reader may take nothing before it is cut off.
@@ -38,10 +41,11 @@ type runRequest interface {
 // Run implements agentv1.AgentServiceServer.
 func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agentv1.RunResponse, error) {
 	defer s.calls.enter()()
-	run, err := s.newRun(ctx, req)
+	run, end, err := s.newRun(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+	defer end()
 	ctx, cancel := s.endable(ctx)
 	defer cancel(nil)
 	result, err := run.Execute(ctx, nil)
@@ -54,20 +58,40 @@ func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agent
 // StreamRun implements agentv1.AgentServiceServer.
 func (s *agentService) StreamRun(req *agentv1.StreamRunRequest, stream grpc.ServerStreamingServer[agentv1.StreamRunResponse]) error {
 	defer s.calls.enter()()
-	run, err := s.newRun(stream.Context(), req)
+	run, end, err := s.newRun(stream.Context(), req)
 	if err != nil {
 		return err
 	}
+	defer end()
 	ctx, cancel := s.endable(stream.Context())
 	defer cancel(nil)
 	events := agent.NewEvents()
-	sender := startSender(stream, events, s.stall, cancel)
+	write := func(event *agentv1.RunEvent) error { return stream.Send(&agentv1.StreamRunResponse{Event: event}) }
+	sender := startSender(stream.Context(), write, s.stall, cancel, func(send send) error {
+		return forward(stream.Context(), events, send)
+	})
 	result, err := run.Execute(ctx, events)
 	sent := sender.wait()
 	if err = cutOff(ctx, result, err); err != nil {
 		return err
 	}
 	return sent
+}
+
+// forward sends a run's events as they come.
+func forward(ctx context.Context, events *agent.Events, send send) error {
+	for {
+		event, err := events.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := send(event); err != nil {
+			return err
+		}
+	}
 }
 
 // ListAgents implements agentv1.AgentServiceServer.
@@ -83,35 +107,29 @@ func (s *agentService) ListAgents(context.Context, *agentv1.ListAgentsRequest) (
 	return response, nil
 }
 
-func (s *agentService) newRun(ctx context.Context, req runRequest) (*agent.Run, error) {
-	run, err := s.runner.NewRun(agent.Request{
+// newRun prepares a run, in its session where there are such. end gives the
+// session back.
+func (s *agentService) newRun(ctx context.Context, req runRequest) (run *agent.Run, end func(), err error) {
+	asked := agent.Request{
 		Message:   req.GetMessage(),
 		UserID:    req.GetUserId(),
 		SessionID: req.GetSessionId(),
 		Agent:     req.GetAgent(),
 		MaxTokens: req.GetMaxTokens(),
-		MaxCost:   money(req.GetMaxCostUsd()),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("prepare a run: %w", err)
+		MaxCost:   model.FromUSD(req.GetMaxCostUsd()),
+	}
+	end = func() {}
+	if s.durable != nil {
+		if end, err = s.durable.remember(ctx, &asked); err != nil {
+			return nil, nil, err
+		}
+	}
+	if run, err = s.runner.NewRun(asked); err != nil {
+		end()
+		return nil, nil, fmt.Errorf("prepare a run: %w", err)
 	}
 	interceptors.SetRun(ctx, run.ID(), run.Agent())
-	return run, nil
-}
-
-// money is a caller's amount of dollars to the nano-dollar below. Amounts too
-// large to count, and the smallest that is not nothing, keep their meaning: a
-// limit that never binds, and one that always does.
-func money(usd float64) model.Money {
-	nanos := usd * float64(model.Dollar)
-	switch {
-	case nanos >= math.MaxInt64:
-		return math.MaxInt64
-	case nanos > 0 && nanos < 1:
-		return 1
-	default:
-		return model.Money(nanos)
-	}
+	return run, end, nil
 }
 
 // endable is ctx, ended also when the server must end its calls.

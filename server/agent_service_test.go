@@ -214,7 +214,7 @@ func TestDollarsBecomeNanoDollars(t *testing.T) {
 	for usd, want := range map[float64]model.Money{
 		0: 0, 0.5: model.Dollar / 2, 1e-9: 1, 1e-12: 1, 1e300: math.MaxInt64, 2.5: 5 * model.Dollar / 2,
 	} {
-		if got := money(usd); got != want {
+		if got := model.FromUSD(usd); got != want {
 			t.Errorf("%v dollars are %d, want %d", usd, got, want)
 		}
 	}

@@ -87,7 +87,7 @@ func TestTLSFilesThatDoNotFitAreRefused(t *testing.T) {
 		{"one.crt", "one.key", "absent", "absent"},
 		{"one.crt", "one.key", "empty", "no certificate in it"},
 	} {
-		cfg := DefaultConfig()
+		cfg := testConfig(t)
 		cfg.Listen = "127.0.0.1:0"
 		cfg.TLSCert, cfg.TLSKey = filepath.Join(dir, tc.cert), filepath.Join(dir, tc.key)
 		if tc.ca != "" {

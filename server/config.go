@@ -27,6 +27,20 @@ type Config struct {
 	// InsecureNoAuth serves everyone on any address when there is no key.
 	InsecureNoAuth bool
 
+	// Role is what this process does: RoleAll, RoleAPI or RoleWorker.
+	Role Role
+	// Workers is how many tasks run at once in this process; positive, unless
+	// Role is RoleAPI.
+	Workers int
+	// DataDir is where SQLite and the embedded NATS are, for one process alone.
+	DataDir string
+	// DatabaseURL is PostgreSQL's; empty is SQLite.
+	DatabaseURL string
+	// NATSURL is a cluster's, `nats://a,b,c`; empty embeds one.
+	NATSURL string
+	// Retention is how long finished tasks are kept; positive.
+	Retention time.Duration
+
 	// RateLimit is how many runs a user may start in RateWindow; 0 is any
 	// number. What the file says of users' requests and window wins.
 	RateLimit  int
@@ -53,11 +67,28 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// Role is what a process does.
+type Role string
+
+// The roles.
+const (
+	// RoleAll serves calls and runs tasks.
+	RoleAll Role = "all"
+	// RoleAPI serves calls.
+	RoleAPI Role = "api"
+	// RoleWorker runs tasks, and serves health alone.
+	RoleWorker Role = "worker"
+)
+
 // DefaultConfig is the configuration of a server that is told nothing.
 func DefaultConfig() Config {
 	return Config{
 		Listen:       "127.0.0.1:50051",
 		HTTPListen:   "127.0.0.1:8080",
+		Role:         RoleAll,
+		Workers:      2,
+		DataDir:      "./data",
+		Retention:    7 * 24 * time.Hour,
 		RateLimit:    10,
 		RateWindow:   time.Minute,
 		DrainTimeout: 30 * time.Second,
@@ -75,6 +106,11 @@ func (c *Config) validate() error {
 	}
 	refuse(c.RateLimit < 0, "rate limit: must not be negative; 0 is unlimited")
 	refuse(c.RateLimit > 0 && c.RateWindow <= 0, "rate window: must be positive")
+	refuse(c.Role != RoleAll && c.Role != RoleAPI && c.Role != RoleWorker, "role: must be all, api or worker")
+	refuse(c.Role != RoleAPI && c.Workers <= 0, "workers: must be positive")
+	refuse(c.Retention <= 0, "retention: must be positive")
+	refuse(c.DatabaseURL == "" && c.DataDir == "", "data dir: is needed where no database URL is given")
+	refuse(c.DatabaseURL == "" && (c.Role == RoleAPI || c.Role == RoleWorker), "role: without a database URL there is one process, which does all")
 	refuse(c.DrainTimeout < 0, "drain timeout: must not be negative")
 	refuse(c.StallTimeout <= 0, "stall timeout: must be positive")
 	refuse((c.TLSCert == "") != (c.TLSKey == ""), "tls: a certificate and its key are needed, or neither")

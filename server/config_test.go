@@ -57,7 +57,7 @@ func TestWithoutKeysOnlyLoopbackIsServed(t *testing.T) {
 func TestEveryMistakeInAConfigIsReported(t *testing.T) {
 	t.Parallel()
 	_, err := New(t.Context(), Config{
-		RateLimit: -1, DrainTimeout: -1, TLSKey: "key.pem", TLSClientCA: "ca.pem",
+		Role: "all", Workers: 1, Retention: 1, DataDir: "data", RateLimit: -1, DrainTimeout: -1, TLSKey: "key.pem", TLSClientCA: "ca.pem",
 	})
 	want := `rate limit: must not be negative; 0 is unlimited
 drain timeout: must not be negative
@@ -67,7 +67,7 @@ tls: a client CA needs a certificate and its key`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
-	if _, err = New(t.Context(), Config{RateLimit: 1, StallTimeout: 1}); err == nil || err.Error() != "rate window: must be positive" {
+	if _, err = New(t.Context(), Config{Role: "api", Retention: 1, DatabaseURL: "postgres://x", RateLimit: 1, StallTimeout: 1}); err == nil || err.Error() != "rate window: must be positive" {
 		t.Errorf("got %v", err)
 	}
 }

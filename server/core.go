@@ -21,26 +21,37 @@ type core struct {
 	health    *health.Server
 	calls     *calls
 	end       context.CancelCauseFunc // ends the calls that run
+	leave     context.CancelCauseFunc // ends the calls that only watch
+	durable   *durable                // nil for a server without a memory
 	telemetry *telemetry.Telemetry
 }
 
 // openCore makes the services of cfg. They say NOT_SERVING until serving.
-func openCore(ctx context.Context, cfg Config, transport []grpc.ServerOption) (*core, error) {
+// Without lasting, nothing is kept: there are no tasks, sessions and usage.
+func openCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, lasting bool) (*core, error) {
 	told, err := telemetry.Setup(ctx, telemetry.Options{Logger: cfg.Log.With("logger", "runwire.telemetry")})
 	if err != nil {
 		return nil, fmt.Errorf("set up telemetry: %w", err)
 	}
-	c, err := newCore(ctx, cfg, transport, told)
-	if err != nil {
-		return nil, errors.Join(err, told.Shutdown(ctx))
+	c := &core{health: health.NewServer(), calls: &calls{}, telemetry: told}
+	if err := c.open(ctx, cfg, transport, lasting); err != nil {
+		return nil, errors.Join(err, c.closeDurable(), told.Shutdown(ctx))
 	}
 	return c, nil
 }
 
-func newCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, told *telemetry.Telemetry) (*core, error) {
+func (c *core) open(ctx context.Context, cfg Config, transport []grpc.ServerOption, lasting bool) error {
+	told := c.telemetry
 	runner, err := newRunner(ctx, cfg, told)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	limiter := interceptors.Limiter(interceptors.NewWindowLimiter(limits(cfg)))
+	if lasting {
+		if c.durable, err = openDurable(ctx, cfg, runner, told); err != nil {
+			return err
+		}
+		limiter = c.durable.limiter
 	}
 	chain, err := interceptors.ServerOptions(interceptors.Config{
 		Log:             cfg.Log.With("logger", "runwire.rpc"),
@@ -48,23 +59,55 @@ func newCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, tol
 		MeterProvider:   told.MeterProvider,
 		Propagator:      told.Propagator,
 		Keys:            keys(cfg),
-		Limiter:         interceptors.NewWindowLimiter(limits(cfg)),
+		Limiter:         limiter,
 		Errors:          errorRules(),
 		MaxRequestBytes: maxRequest,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ending, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	c := &core{health: health.NewServer(), calls: &calls{}, end: end, telemetry: told}
+	var ending context.Context
+	ending, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.grpc = grpc.NewServer(slices.Concat(transport, chain)...)
-	agentv1.RegisterAgentServiceServer(c.grpc, &agentService{
-		runner: runner, calls: c.calls, ending: ending, stall: cfg.StallTimeout,
+	c.register(ending, cfg, &agentService{
+		runner: runner, calls: c.calls, durable: c.durable, ending: ending, stall: cfg.StallTimeout,
 	})
 	c.registerHealth(c.grpc)
 	reflection.Register(c.grpc) // v1, and v1alpha for older tools
 	c.report(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	return c, nil
+	return nil
+}
+
+// register offers the services of cfg's role.
+func (c *core) register(ending context.Context, cfg Config, agents *agentService) {
+	draining, leave := context.WithCancelCause(ending)
+	c.leave = leave
+	switch d := c.durable; {
+	case d == nil:
+		agentv1.RegisterAgentServiceServer(c.grpc, agents)
+	case cfg.Role != RoleWorker:
+		agentv1.RegisterAgentServiceServer(c.grpc, &taskService{agentService: agents, tasks: d.tasks, draining: draining})
+		agentv1.RegisterSessionServiceServer(c.grpc, newSessionService(d.store))
+		agentv1.RegisterScheduleServiceServer(c.grpc, newScheduleService(d.schedules))
+		agentv1.RegisterUsageServiceServer(c.grpc, newUsageService(d.store))
+	}
+}
+
+// drain lets those who watch go on elsewhere, and returns when the tasks that
+// run here have ended or were handed on.
+func (c *core) drain() error {
+	c.leave(errShuttingDown)
+	if c.durable == nil {
+		return nil
+	}
+	return c.durable.drain()
+}
+
+func (c *core) closeDurable() error {
+	if c.durable == nil {
+		return nil
+	}
+	return c.durable.close()
 }
 
 func (c *core) registerHealth(on *grpc.Server) { grpc_health_v1.RegisterHealthServer(on, c.health) }
@@ -84,5 +127,5 @@ func (c *core) report(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 // that takes at most.
 func (c *core) close(ctx context.Context) error {
 	c.end(errShuttingDown)
-	return errors.Join(stop(c.grpc), c.telemetry.Shutdown(ctx))
+	return errors.Join(stop(c.grpc), c.closeDurable(), c.telemetry.Shutdown(ctx))
 }

@@ -32,6 +32,8 @@ func (s *Server) drain(ctx context.Context, door *entrance) error {
 	err := door.Close()
 	late := s.lateServer()                     //nolint:contextcheck // a handshake has its own.
 	go func() { _ = late.Serve(s.listener) }() // its callers are refused either way
+	tasksEnd := make(chan error, 1)
+	go func() { tasksEnd <- s.core.drain() }()
 	s.log.InfoContext(ctx, "draining", slog.String("timeout", s.cfg.DrainTimeout.String()))
 	gone := make(chan struct{})
 	go func() {
@@ -44,7 +46,7 @@ func (s *Server) drain(ctx context.Context, door *entrance) error {
 	}
 	s.core.end(errShuttingDown)
 	happens(gone, endTimeout) // a stream of health or reflection stays until its client leaves
-	return errors.Join(err, stop(s.core.grpc, late))
+	return errors.Join(err, stop(s.core.grpc, late), <-tasksEnd)
 }
 
 // settling is how long a call may be on its way in after its connection was

@@ -9,6 +9,7 @@ import (
 	"github.com/runwire/runwire/agent/model"
 	"github.com/runwire/runwire/interceptors"
 	"github.com/runwire/runwire/store"
+	"github.com/runwire/runwire/tasks"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
@@ -34,6 +35,9 @@ func errorRules() []interceptors.ErrorRule {
 		}),
 		as(func(missing *notFoundError) *interceptors.Error {
 			return interceptors.NotFound(missing.kind, missing.name)
+		}),
+		as(func(wrong *tasks.WebhookError) *interceptors.Error {
+			return invalid("webhook_url", wrong.Err.Error())
 		}),
 		is(errShuttingDown, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
 		is(errStalled, interceptors.Aborted("CLIENT_STALLED", errStalled.Error())),

@@ -28,12 +28,20 @@ type fixture struct {
 	stopped chan error
 }
 
+// testConfig is the default, with its data in a folder of the test's.
+func testConfig(t *testing.T) Config {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.DataDir = t.TempDir()
+	return cfg
+}
+
 // serve starts a server whose configuration change may change. It is drained
 // when the test ends, if it has not been before.
 func serve(t *testing.T, change func(*Config)) *fixture {
 	t.Helper()
 	book := &logBook{}
-	cfg := DefaultConfig()
+	cfg := testConfig(t)
 	cfg.Listen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.RateLimit = 0
 	cfg.DrainTimeout = 10 * time.Second

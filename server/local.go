@@ -35,7 +35,7 @@ func StartLocal(ctx context.Context, file *config.File, log *slog.Logger) (*Loca
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	core, err := openCore(ctx, cfg, nil)
+	core, err := openCore(ctx, cfg, nil, false)
 	if err != nil {
 		return nil, err
 	}

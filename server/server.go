@@ -124,7 +124,7 @@ func (s *Server) openCerts(context.Context) (err error) {
 }
 
 func (s *Server) openCore(ctx context.Context) (err error) {
-	s.core, err = openCore(ctx, s.cfg, transportOptions(s.certs, maxAge, s.cfg.longestCall())) //nolint:contextcheck // a handshake has its own.
+	s.core, err = openCore(ctx, s.cfg, transportOptions(s.certs, maxAge, s.cfg.longestCall()), true) //nolint:contextcheck // a handshake has its own.
 	if err == nil {
 		s.opened.add(func() error { return s.core.close(context.WithoutCancel(ctx)) })
 	}

@@ -77,7 +77,7 @@ func TestReflectionListsTheServices(t *testing.T) {
 	for _, s := range response.GetListServicesResponse().GetService() {
 		names = append(names, s.GetName())
 	}
-	want := "agent.v1.AgentService grpc.health.v1.Health grpc.reflection.v1.ServerReflection grpc.reflection.v1alpha.ServerReflection"
+	want := "agent.v1.AgentService agent.v1.ScheduleService agent.v1.SessionService agent.v1.UsageService grpc.health.v1.Health grpc.reflection.v1.ServerReflection grpc.reflection.v1alpha.ServerReflection"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -141,7 +141,7 @@ func TestFlagsLimitUsersUnlessTheFileDoes(t *testing.T) {
 func TestAPortThatIsTakenIsAnErrorAndLeavesNothingOpen(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
-	taken := DefaultConfig()
+	taken := testConfig(t)
 	taken.Listen, taken.HTTPListen = "127.0.0.1:0", f.HTTPAddr().String()
 	if _, err := New(t.Context(), taken); err == nil || !strings.Contains(err.Error(), "for HTTP") {
 		t.Errorf("a taken HTTP port: %v", err)
@@ -154,7 +154,7 @@ func TestAPortThatIsTakenIsAnErrorAndLeavesNothingOpen(t *testing.T) {
 
 func TestRunOnlyClosesWhenItsContextHasEnded(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
+	cfg := testConfig(t)
 	cfg.Listen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
 	s, err := New(t.Context(), cfg)
 	if err != nil {
@@ -172,7 +172,7 @@ func TestRunOnlyClosesWhenItsContextHasEnded(t *testing.T) {
 
 func TestRunFailsWhenAPortBreaks(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
+	cfg := testConfig(t)
 	cfg.Listen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
 	s, err := New(t.Context(), cfg)
 	if err != nil {

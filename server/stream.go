@@ -3,24 +3,23 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"sync/atomic"
 	"time"
 
-	"github.com/runwire/runwire/agent"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
-	"google.golang.org/grpc"
 )
 
 // errStalled is the cause of a stream's end whose reader took nothing for too long.
 var errStalled = errors.New("the client has stopped reading")
 
-// sender writes a run's events to its stream from a goroutine of its own, so
-// that deltas join while the client is slow and the run can end while the
-// transport is blocked.
+// send puts one event on a stream.
+type send func(*agentv1.RunEvent) error
+
+// sender writes events to a stream from a goroutine of its own, so that what
+// makes them can go on, or end, while the transport is blocked.
 type sender struct {
-	stream grpc.ServerStreamingServer[agentv1.StreamRunResponse]
-	events *agent.Events
+	ctx    context.Context // the stream's
+	write  send
 	cancel context.CancelCauseFunc
 	done   chan error
 
@@ -30,52 +29,41 @@ type sender struct {
 	sending atomic.Int64 // when the present send began, in Unix nanoseconds; 0 when there is none
 }
 
-// startSender starts sending. cancel ends the run: with errStalled when the
-// client takes nothing for stall, with the stream's error when it has gone.
+// startSender starts work, which sends until it returns. cancel ends whatever
+// makes the events: with errStalled when the client takes nothing for stall,
+// with work's error when the client has gone.
 func startSender(
-	stream grpc.ServerStreamingServer[agentv1.StreamRunResponse], events *agent.Events,
-	stall time.Duration, cancel context.CancelCauseFunc,
+	stream context.Context, write send, stall time.Duration, cancel context.CancelCauseFunc, work func(send) error,
 ) *sender {
 	s := &sender{
-		stream: stream, events: events, cancel: cancel, stall: stall,
+		ctx: stream, write: write, cancel: cancel, stall: stall,
 		done: make(chan error, 1), stalled: make(chan struct{}),
 	}
 	s.timer = time.AfterFunc(time.Hour, s.watch) // watch needs s.timer, so it must not fire yet
 	s.timer.Reset(stall)
-	go s.run()
+	go func() {
+		err := work(s.send)
+		if err != nil {
+			cancel(err)
+		}
+		s.done <- err
+	}()
 	return s
 }
 
-func (s *sender) run() {
-	err := s.send()
-	if err != nil {
-		s.cancel(err)
+func (s *sender) send(event *agentv1.RunEvent) error {
+	s.sending.Store(time.Now().UnixNano())
+	if err := s.write(event); err != nil {
+		return err
 	}
-	s.done <- err
-}
-
-func (s *sender) send() error {
-	ctx := s.stream.Context()
-	for {
-		event, err := s.events.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		s.sending.Store(time.Now().UnixNano())
-		if err := s.stream.Send(&agentv1.StreamRunResponse{Event: event}); err != nil {
-			return err
-		}
-		s.sending.Store(0)
-	}
+	s.sending.Store(0)
+	return nil
 }
 
 // watch ends the stream if its present send has lasted for stall, and else
 // looks again when it would have. So a token costs no timer of its own.
 func (s *sender) watch() {
-	if s.stream.Context().Err() != nil {
+	if s.ctx.Err() != nil {
 		return
 	}
 	began := s.sending.Load()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/runwire/runwire/config"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
-	"google.golang.org/grpc"
 )
 
 // A model that speaks faster than the transport takes it: words are joined,
@@ -52,15 +50,6 @@ func TestAFastModelsWordsAreJoinedOnTheWay(t *testing.T) {
 	}
 }
 
-// contextStream is a stream that only has a context.
-type contextStream struct {
-	grpc.ServerStreamingServer[agentv1.StreamRunResponse]
-
-	t *testing.T
-}
-
-func (s contextStream) Context() context.Context { return s.t.Context() }
-
 func TestOnlyASendThatLastsIsAStall(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -77,7 +66,7 @@ func TestOnlyASendThatLastsIsAStall(t *testing.T) {
 			t.Parallel()
 			var cause error
 			s := &sender{
-				stream: contextStream{t: t}, stall: time.Hour, stalled: make(chan struct{}),
+				ctx: t.Context(), stall: time.Hour, stalled: make(chan struct{}),
 				cancel: func(err error) { cause = err }, timer: time.NewTimer(time.Hour),
 			}
 			if tt.began > 0 {

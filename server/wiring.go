@@ -93,6 +93,7 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		MaxIterations:   a.MaxIterations,
 		MaxOutputTokens: a.MaxOutputTokens,
 		MaxTokens:       a.MaxTokensPerRun,
+		HistoryTokens:   a.MaxHistoryTokens,
 		MaxCost:         a.MaxCostPerRun,
 		Timeout:         a.Timeout,
 	}

@@ -109,7 +109,7 @@ func TestAgentsThatCannotBeMade(t *testing.T) {
 		"with options that cannot be kept": {func(a *config.Agent) { a.OfflineOptions.FailRate = 2 }, "fail_rate"},
 		"without limits":                   {func(a *config.Agent) { a.MaxIterations = 0 }, "limit"},
 	} {
-		cfg := DefaultConfig()
+		cfg := testConfig(t)
 		cfg.Listen, cfg.HTTPListen = "127.0.0.1:0", "127.0.0.1:0"
 		a := offlineAgent("default", config.OfflineOptions{})
 		tc.change(&a)

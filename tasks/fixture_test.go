@@ -91,7 +91,9 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 		})
 	}
 	run(keeper.Run)
-	run(r.NewSweeper(time.Hour, func(context.Context) error { return nil }).Run)
+	run(r.NewSweeper(tasks.SweeperConfig{
+		Retention: time.Hour, Fire: func(context.Context) error { return nil },
+	}).Run)
 	if slots > 0 {
 		run(func(ctx context.Context) error { return r.Worker().Run(ctx, slots, drain) })
 	}

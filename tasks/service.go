@@ -87,16 +87,10 @@ func runID(taskID string) string { return runPrefix + strings.TrimPrefix(taskID,
 // Submit keeps a task and returns once it is durable. Its errors are an
 // *agent.UnknownAgentError, a *WebhookError, and those of store.SubmitTask.
 func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
-	answering, err := s.Runner.Find(req.GetAgent())
-	if err != nil {
+	if err := s.Check(req); err != nil {
 		return nil, fmt.Errorf("submitting a task: %w", err)
 	}
-	if url := req.GetWebhookUrl(); url != "" {
-		if err := s.Webhooks.Check(url); err != nil {
-			return nil, &WebhookError{Err: err}
-		}
-	}
-	spec, err := newSpec(tenant, answering.Name, req)
+	spec, err := newSpec(tenant, cmp.Or(req.GetAgent(), agent.DefaultName), req)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +102,20 @@ func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.Submit
 		s.bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
 	}
 	return contract(&task)
+}
+
+// Check says why a task could not be submitted whenever it was: its agent does
+// not exist, or its webhook's URL is refused.
+func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
+	if _, err := s.Runner.Find(req.GetAgent()); err != nil {
+		return err //nolint:wrapcheck // the runner says what it is
+	}
+	if url := req.GetWebhookUrl(); url != "" {
+		if err := s.Webhooks.Check(url); err != nil {
+			return &WebhookError{Err: err}
+		}
+	}
+	return nil
 }
 
 // newSpec is what the store keeps of a request.

@@ -27,6 +27,7 @@ const (
 type Sweeper struct {
 	service   *Service
 	retention time.Duration
+	sole      bool
 	// fire submits the tasks of the schedules that are due.
 	fire func(context.Context) error
 
@@ -36,15 +37,26 @@ type Sweeper struct {
 	failing bool
 }
 
-// NewSweeper returns a sweeper that keeps finished tasks for retention.
-func (s *Service) NewSweeper(retention time.Duration, fire func(context.Context) error) *Sweeper {
-	return &Sweeper{service: s, retention: retention, fire: fire}
+// SweeperConfig is what a sweeper is made of.
+type SweeperConfig struct {
+	// Retention is how long finished tasks are kept.
+	Retention time.Duration
+	// Sole: no other process has the store, so that whatever runs in it when
+	// the sweeper begins has lost its worker.
+	Sole bool
+	// Fire submits the tasks of the schedules that are due.
+	Fire func(context.Context) error
+}
+
+// NewSweeper returns a sweeper that has yet to run.
+func (s *Service) NewSweeper(cfg SweeperConfig) *Sweeper {
+	return &Sweeper{service: s, retention: cfg.Retention, sole: cfg.Sole, fire: cfg.Fire}
 }
 
 // Run sweeps until ctx ends, whenever this replica leads.
 func (s *Sweeper) Run(ctx context.Context) error {
 	store := s.service.store
-	if s.service.bus.Embedded() { // no worker of this store can live
+	if s.sole {
 		if err := errors.Join(store.BreakLeases(ctx), store.WakeTasks(ctx)); err != nil {
 			s.service.log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
 		}

@@ -58,7 +58,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 // serve starts a server on free ports and returns it with its gRPC address.
 func serve(t *testing.T, env []string, args ...string) (p *process, address string) {
 	t.Helper()
-	p = start(t, env, append([]string{"serve", "--listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"}, args...)...)
+	p = start(t, env, append([]string{"serve", "--listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", "--data-dir=" + t.TempDir()}, args...)...)
 	var line struct{ GRPC string }
 	if err := json.Unmarshal([]byte(p.mustSay(t, `"serving"`)), &line); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,13 @@ type serveCommand struct {
 	Listen     string `help:"Address of the gRPC server. Without API keys it must be loopback. Default: ${default}." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
 	HTTPListen string `name:"http-listen" help:"Address of /healthz, /readyz and /metrics, which need no key; 'off' opens none. Default: ${default}." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 
+	Role        string        `help:"What this process does: ${enum}. 'api' serves calls, 'worker' runs tasks." enum:"all,api,worker" default:"all"`
+	Workers     int           `help:"Tasks that run at once in this process." default:"2"`
+	DataDir     string        `help:"Folder of the embedded database, for one process alone. Default: ${default}." default:"./data" placeholder:"DIR"`
+	DatabaseURL string        `name:"database-url" help:"PostgreSQL instead of the embedded database, shared by all processes." placeholder:"postgres://…"`
+	NATSURL     string        `name:"nats-url" help:"A NATS cluster instead of the embedded one, shared by all processes." placeholder:"nats://a,b,c"`
+	Retention   time.Duration `help:"How long finished tasks and their events are kept. Default: ${default}." default:"168h"`
+
 	RateLimit  int           `help:"Runs that a user may start in the rate window; 0 is any number. The file's limits win." default:"10"`
 	RateWindow time.Duration `help:"How long a started run counts." default:"60s"`
 
@@ -68,6 +75,12 @@ func (c *serveCommand) config() (server.Config, error) {
 		File:           file,
 		APIKey:         strings.TrimSpace(os.Getenv("RUNWIRE_API_KEY")), // a mounted secret ends in a line end
 		InsecureNoAuth: c.InsecureNoAuth,
+		Role:           server.Role(c.Role),
+		Workers:        c.Workers,
+		DataDir:        c.DataDir,
+		DatabaseURL:    c.DatabaseURL,
+		NATSURL:        c.NATSURL,
+		Retention:      c.Retention,
 		RateLimit:      c.RateLimit,
 		RateWindow:     c.RateWindow,
 		DrainTimeout:   c.DrainTimeout,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -28,7 +29,7 @@ func (s *Server) caller(name string) tool.Func {
 				break
 			}
 			output, err := x.call(ctx, name, arguments)
-			if !unsent(err) || ctx.Err() != nil {
+			if !errors.Is(err, errUnsent) || ctx.Err() != nil {
 				return output, err
 			}
 			// A session that broke unnoticed: the next one can take the call.
@@ -42,27 +43,40 @@ func (s *Server) caller(name string) tool.Func {
 	}
 }
 
-// unsent says whether a call failed before the server has seen it.
-func unsent(err error) bool {
-	return errors.Is(err, mcp.ErrConnectionClosed) || errors.Is(err, mcp.ErrSessionMissing)
+// errUnsent says that a call failed before the server has taken it.
+var errUnsent = errors.New("the call was not taken")
+
+// receipt is what the wire knows of a call, whose context has it.
+type receipt struct {
+	// refused: the server has forgotten the session, so it did nothing.
+	refused atomic.Bool
 }
+
+type receiptKey struct{}
 
 func (x *session) call(ctx context.Context, name string, arguments json.RawMessage) (string, error) {
 	x.calls.Add(1)
 	defer x.calls.Add(-1)
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(x.ctx, func() { cancel(errEnded) })()
+	stop := context.AfterFunc(x.ctx, func() { cancel(errEnded) }) //nolint:contextcheck // the call ends with the session too
+	defer stop()
 
+	slip := &receipt{}
+	bounded = context.WithValue(bounded, receiptKey{}, slip)
 	params := &mcp.CallToolParams{Name: name, Arguments: arguments}
 	if key := tool.CallKey(ctx); key != "" {
 		params.Meta = mcp.Meta{callKeyField: key}
 	}
 	result, err := x.client.CallTool(bounded, params)
-	if err != nil {
+	switch {
+	case err == nil:
+		return answer(result)
+	case errors.Is(err, mcp.ErrConnectionClosed), slip.refused.Load(): // not that of another call
+		return "", fmt.Errorf("%w: %w", errUnsent, err)
+	default:
 		return "", x.failed(ctx, name, err)
 	}
-	return answer(result)
 }
 
 // failed is a call's failure in words for a model.
@@ -74,8 +88,6 @@ func (x *session) failed(ctx context.Context, name string, err error) error {
 			signal(x.doubted)
 		}
 		return context.Cause(ctx)
-	case unsent(err):
-		return err
 	case errors.As(err, &refusal):
 		return fmt.Errorf("the server refused the call: %s", refusal.Message)
 	}

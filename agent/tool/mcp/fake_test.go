@@ -23,10 +23,10 @@ func fake(role string) {
 		scripted(os.Stdin, "")
 		select {}
 	case "chatty":
-		fmt.Println("Welcome to the server!\n\n{\"half\": \n[1, 2]\n{}\n{\"jsonrpc\": \"2.0\"}")
+		fmt.Fprintln(os.Stdout, "Welcome to the server!\n\n{\"half\": \n[1, 2]\n{}\n{\"jsonrpc\": \"2.0\"}")
 		serveTools()
 	case "dies at once":
-		os.Exit(3)
+		die()
 	case "dies of discovery":
 		scripted(os.Stdin, "die")
 	case "odd":
@@ -71,18 +71,15 @@ func serveTools() {
 		fmt.Fprintln(os.Stderr, "the wait was cancelled")
 		return nil, nil, ctx.Err()
 	})
-	add("huge", nil, func(context.Context, *mcp.CallToolRequest, said) (*mcp.CallToolResult, any, error) {
-		return say(strings.Repeat("0123456789", 5<<20))
-	})
 	add("large", nil, func(context.Context, *mcp.CallToolRequest, said) (*mcp.CallToolResult, any, error) {
-		return say(strings.Repeat("0123456789", 1<<20))
+		return say(strings.Repeat("0123456789", 1<<17))
 	})
 	add("die", nil, func(context.Context, *mcp.CallToolRequest, said) (*mcp.CallToolResult, any, error) {
-		os.Exit(3)
+		die()
 		return nil, nil, nil
 	})
 	add("garbage", nil, func(context.Context, *mcp.CallToolRequest, said) (*mcp.CallToolResult, any, error) {
-		fmt.Println(`{"jsonrpc": "2.0", "id": {}, "result": 5}` + "\n" + strings.Repeat("x", 100_000) + "\n" + `{"jsonrpc": "1.0", "id": 3}`)
+		fmt.Fprintln(os.Stdout, `{"jsonrpc": "2.0", "id": {}, "result": 5}`+"\n"+strings.Repeat("x", 100_000)+"\n"+`{"jsonrpc": "1.0", "id": 3}`)
 		return say("after all that")
 	})
 	add("fail", nil, func(_ context.Context, _ *mcp.CallToolRequest, in said) (*mcp.CallToolResult, any, error) {
@@ -97,9 +94,15 @@ func serveTools() {
 		server.RemoveTools("grow")
 		return say("growing")
 	})
-	if err := server.Run(context.Background(), &mcp.StdioTransport{}); err != nil {
-		os.Exit(1)
+	_ = server.Run(context.Background(), &mcp.StdioTransport{})
+}
+
+// die ends this process as a crash does.
+func die() {
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Kill()
 	}
+	select {}
 }
 
 // oddTools is a list that a server of the SDK would not send.
@@ -129,6 +132,11 @@ const oddAnswer = `{"content": [
 	{"type": "text", "text": "two"}
 ], "structuredContent": {"not": "shown"}}`
 
+// hugeAnswer is one of 50 MiB, its id not yet in it.
+func hugeAnswer() string {
+	return `"result": {"content": [{"type": "text", "text": "` + strings.Repeat(`{\"id\":7},`, 5<<20) + `"}]}`
+}
+
 // scripted answers by hand. A discovery makes it die, if told so; after the
 // list of its tools it may stop to read its input.
 func scripted(input io.Reader, habit string) {
@@ -153,7 +161,7 @@ func scripted(input io.Reader, habit string) {
 		switch request.Method {
 		case "server/discover":
 			if habit == "die" {
-				os.Exit(3)
+				die()
 			}
 		case "initialize":
 			answer = `"result": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "odd", "version": "1"}}`
@@ -167,13 +175,17 @@ func scripted(input io.Reader, habit string) {
 				answer = `"result": {"content": []}`
 			case "silent failure":
 				answer = `"result": {"content": [], "isError": true}`
+			case "pid":
+				answer = fmt.Sprintf(`"result": {"content": [{"type": "text", "text": "%d"}]}`, os.Getpid())
+			case "huge":
+				answer = hugeAnswer()
 			case "refused":
 				answer = `"error": {"code": -32602, "message": "not today"}`
 			default:
 				answer = `"result": ` + oddAnswer
 			}
 		}
-		fmt.Println(strings.NewReplacer("\n", "", "\t", "").Replace(`{"jsonrpc": "2.0", ` + answer + `, "id": ` + string(request.ID) + `}`))
+		fmt.Fprintln(os.Stdout, strings.NewReplacer("\n", "", "\t", "").Replace(`{"jsonrpc": "2.0", `+answer+`, "id": `+string(request.ID)+`}`))
 		if habit == "wait" && request.Method == "tools/list" {
 			select {}
 		}

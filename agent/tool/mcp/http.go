@@ -67,7 +67,7 @@ func sameHost(request *http.Request, via []*http.Request) error {
 // RoundTrip sends a request with the server's headers. It ends with the wire.
 func (w *httpWire) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(request.Context())
-	release := context.AfterFunc(w.ctx, cancel)
+	release := context.AfterFunc(w.ctx, cancel) //nolint:contextcheck // the request ends with the wire too
 	request = request.Clone(ctx)
 	for name, value := range w.headers {
 		request.Header.Set(name, value)
@@ -77,6 +77,9 @@ func (w *httpWire) RoundTrip(request *http.Request) (*http.Response, error) {
 		release()
 		cancel()
 		return nil, err //nolint:wrapcheck // a transport's error is told by the client
+	}
+	if slip, ok := request.Context().Value(receiptKey{}).(*receipt); ok && response.StatusCode == http.StatusNotFound {
+		slip.refused.Store(true)
 	}
 	response.Body = &body{ReadCloser: response.Body, release: func() { release(); cancel() }}
 	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))

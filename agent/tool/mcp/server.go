@@ -186,7 +186,6 @@ func (s *Server) attempt(ctx context.Context, turn int) (lasted time.Duration, e
 		s.settle()
 		return 0, err
 	}
-	s.line.up(x)
 	s.settle()
 	began := time.Now()
 	err = x.keep(ctx)

@@ -182,7 +182,7 @@ func TestToolsOfAServer(t *testing.T) {
 	s, _ := startFake(t, "tools", Config{})
 	want := []string{
 		"fake.die", "fake.echo", "fake.environment", "fake.fail", "fake.garbage", "fake.grow", "fake.hang",
-		"fake.huge", "fake.key", "fake.large", "fake.pid", "fake.wait",
+		"fake.key", "fake.large", "fake.pid", "fake.wait",
 	}
 	if got := names(s.Tools()); !slices.Equal(got, want) {
 		t.Errorf("there are %q, want %q", got, want)

@@ -2,7 +2,6 @@ package mcp
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,9 +79,11 @@ func (s *Server) open(ctx context.Context, turn int) (*session, error) {
 	defer cancel()
 	err := x.connect(bounded, turn)
 	if err == nil {
+		s.line.up(x) // before anybody sees the tools
 		err = x.refresh(bounded)
 	}
 	if err != nil {
+		s.line.lost(x)
 		x.end()
 		return nil, err
 	}
@@ -142,7 +143,10 @@ func (x *session) keep(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-closed:
-			return cmp.Or(err, errClosed)
+			if err != nil {
+				return fmt.Errorf("the connection broke: %w", err)
+			}
+			return errClosed
 		case <-x.broken:
 			return errBroken
 		case <-rested:

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -44,8 +45,15 @@ type skimmer struct {
 const longestKey = 64
 
 func (s *skimmer) read(piece []byte) {
-	for _, c := range piece {
-		s.next(c)
+	for i := 0; i < len(piece); i++ {
+		if s.quoted && !s.escaped && s.depth > 1 { // long texts go by at once
+			end := bytes.IndexAny(piece[i:], `"\`)
+			if end < 0 {
+				return
+			}
+			i += end
+		}
+		s.next(piece[i])
 	}
 }
 

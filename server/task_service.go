@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"github.com/runwire/runwire/store"
+	"github.com/runwire/runwire/tasks"
+	"google.golang.org/grpc"
+)
+
+// taskService is the agent service of a server that has tasks: it translates
+// between the wire and package tasks.
+type taskService struct {
+	*agentService
+
+	tasks *tasks.Service
+	// draining is done when those who watch shall go on elsewhere.
+	draining context.Context
+}
+
+// SubmitTask implements agentv1.AgentServiceServer.
+func (s *taskService) SubmitTask(ctx context.Context, req *agentv1.SubmitTaskRequest) (*agentv1.SubmitTaskResponse, error) {
+	task, err := s.tasks.Submit(ctx, tenant(ctx), req)
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.SubmitTaskResponse{Task: task}, nil
+}
+
+// GetTask implements agentv1.AgentServiceServer.
+func (s *taskService) GetTask(ctx context.Context, req *agentv1.GetTaskRequest) (*agentv1.GetTaskResponse, error) {
+	task, err := s.tasks.Get(ctx, tenant(ctx), req.GetTaskId())
+	if err != nil {
+		return nil, named("task", req.GetTaskId(), err)
+	}
+	return &agentv1.GetTaskResponse{Task: task}, nil
+}
+
+// ListTasks implements agentv1.AgentServiceServer.
+func (s *taskService) ListTasks(ctx context.Context, req *agentv1.ListTasksRequest) (*agentv1.ListTasksResponse, error) {
+	filter := store.TaskFilter{
+		Tenant: tenant(ctx), UserID: req.GetUserId(), SessionID: req.GetSessionId(), Labels: req.GetLabels(),
+	}
+	for _, status := range req.GetStatuses() {
+		filter.Statuses = append(filter.Statuses, store.Status(status))
+	}
+	listed, next, err := s.tasks.List(ctx, filter, store.Page{Size: int(req.GetPageSize()), Token: req.GetPageToken()})
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.ListTasksResponse{Tasks: listed, NextPageToken: next}, nil
+}
+
+// CancelTask implements agentv1.AgentServiceServer.
+func (s *taskService) CancelTask(ctx context.Context, req *agentv1.CancelTaskRequest) (*agentv1.CancelTaskResponse, error) {
+	task, err := s.tasks.Cancel(ctx, tenant(ctx), req.GetTaskId())
+	if err != nil {
+		return nil, named("task", req.GetTaskId(), err)
+	}
+	return &agentv1.CancelTaskResponse{Task: task}, nil
+}
+
+// WatchTask implements agentv1.AgentServiceServer.
+func (s *taskService) WatchTask(req *agentv1.WatchTaskRequest, stream grpc.ServerStreamingServer[agentv1.WatchTaskResponse]) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
+	write := func(event *agentv1.RunEvent) error { return stream.Send(&agentv1.WatchTaskResponse{Event: event}) }
+	sender := startSender(stream.Context(), write, s.stall, cancel, func(send send) error {
+		return s.tasks.Watch(ctx, tenant(ctx), req.GetTaskId(), req.GetAfterSequence(), send)
+	})
+	err := sender.wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errShuttingDown) {
+		return cause
+	}
+	return named("task", req.GetTaskId(), err)
+}
