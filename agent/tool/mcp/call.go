@@ -54,6 +54,10 @@ type receipt struct {
 
 type receiptKey struct{}
 
+// rejectedByTransport is the SDK's code for one failed request, such as one
+// that a gateway has answered, of a session that goes on.
+const rejectedByTransport = -32005
+
 func (x *session) call(ctx context.Context, name string, arguments json.RawMessage) (string, error) {
 	x.calls.Add(1)
 	defer x.calls.Add(-1)
@@ -88,12 +92,14 @@ func (x *session) failed(ctx context.Context, name string, err error) error {
 			signal(x.doubted)
 		}
 		return context.Cause(ctx)
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal) && refusal.Code != rejectedByTransport:
 		return fmt.Errorf("the server refused the call: %s", refusal.Message)
+	case refusal == nil: // not just one request that failed
+		x.server.line.lost(x)
+		signal(x.doubted)
 	}
 	x.server.log.WarnContext(ctx, "mcp call failed", slog.String("tool", name), slog.Any("error", err))
-	signal(x.doubted)
-	return fmt.Errorf("the connection to the server %q broke during the call; whether the call was carried out is not known", x.server.cfg.Name)
+	return fmt.Errorf("the server %q gave no usable answer; whether the call was carried out is not known", x.server.cfg.Name)
 }
 
 // answer is what a model is told of a result: its texts, a line each, and what

@@ -85,7 +85,7 @@ func TestAServerThatDiesInACall(t *testing.T) {
 	s, log := startFake(t, "tools", Config{})
 	before := pid(t, s)
 	_, err := named(t, s, "fake.die").Call(t.Context(), `{"text": ""}`)
-	if failed := failure(t, err); failed.Type != tool.Failed || !strings.Contains(failed.Message, "whether the call was carried out is not known") {
+	if failed := failure(t, err); failed.Type != tool.Failed || !strings.Contains(failed.Message, "gave no usable answer; whether the call was carried out is not known") {
 		t.Errorf("got %v", failed)
 	}
 	from := log.await(t, 0, "mcp server lost")

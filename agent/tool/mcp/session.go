@@ -57,7 +57,7 @@ type session struct {
 
 	calls   atomic.Int64  // in flight
 	changed chan struct{} // the server says that its tools have changed
-	doubted chan struct{} // a call has timed out
+	doubted chan struct{} // a call has timed out, or failed as it should not
 	broken  chan struct{} // closed: no call can be made any more
 	breakUp func()        // closes broken
 
@@ -163,6 +163,7 @@ func (x *session) keep(ctx context.Context) error {
 		if err := x.ask(ctx); err != nil {
 			return err
 		}
+		x.server.line.up(x) // from which a doubt may have taken it
 	}
 }
 
