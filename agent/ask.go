@@ -26,6 +26,9 @@ func (r *Run) ask(ctx context.Context) *ending {
 		}
 		m := &r.agent.models[r.answerer]
 		req := r.question(m)
+		if end := r.bookCutOff(ctx, m, req); end != nil {
+			return end
+		}
 		if r.room.output <= 0 {
 			return &ending{reason: r.room.bound, why: r.room.why}
 		}

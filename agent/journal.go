@@ -72,6 +72,9 @@ type Resume struct {
 	Reason string
 	// Steps are all that was journaled.
 	Steps []Step
+	// CutOff is what was kept of a reply that was lost together with whoever
+	// asked for it; it was paid for all the same.
+	CutOff string
 	// Told is whether `started` is among the events that are kept.
 	Told bool
 	// Skipped is how many sequence numbers may have been given to events that
@@ -164,6 +167,24 @@ func (r *Run) keep(ctx context.Context, steps ...Step) *ending {
 		return &ending{lost: &JournalError{Err: err}}
 	}
 	return nil
+}
+
+// bookCutOff books the reply that was lost, by an estimate, before it is asked
+// for again.
+func (r *Run) bookCutOff(ctx context.Context, m *pricedModel, req *model.Request) *ending {
+	if r.resume == nil || r.resume.CutOff == "" {
+		return nil
+	}
+	usage := model.Usage{Estimated: true}
+	for _, message := range req.Messages {
+		usage.InputTokens += model.EstimateTokens(message)
+	}
+	usage.InputTokens += model.EstimateTokens(model.Message{Text: req.System})
+	usage.OutputTokens = model.EstimateTokens(model.Message{Text: r.resume.CutOff})
+	r.resume.CutOff = ""
+	cost, priced := r.budget.spend(m, usage)
+	r.booked(m, time.Now(), usage, cost, priced)
+	return r.keep(ctx, Step{Model: &ModelStep{Model: m.Name(), Failed: true, Reply: model.Reply{Usage: usage}}})
 }
 
 // booked notes a model call that has ended, for the journal or for Calls.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,8 +152,40 @@ func (a *attempt) newRun(
 			Reason:  cmp.Or(a.task.Error, "another worker goes on with the task"),
 			Steps:   steps, Told: a.task.LastSequence > 0, Skipped: ahead,
 		}
+		if n := len(steps); n == 0 || steps[n-1].Model == nil || !steps[n-1].Model.Failed { // else it was booked
+			if asked.Resume.CutOff, err = a.cutOff(ctx); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return a.service.Runner.NewRun(asked) //nolint:wrapcheck // the runner says what it did
+}
+
+// cutOff is what was kept of a reply that was lost with its worker: the text
+// since the last event that is no delta.
+func (a *attempt) cutOff(ctx context.Context) (string, error) {
+	var text strings.Builder
+	for after := int64(0); ; {
+		events, err := a.service.store.ListEvents(ctx, a.task.Tenant, a.task.ID, after, historyPage)
+		if err != nil {
+			return "", err //nolint:wrapcheck // the store says what it did
+		}
+		for _, event := range events {
+			e, err := parseEntry(event.Payload)
+			if err != nil {
+				return "", fmt.Errorf("reading event %d: %w", event.Sequence, err)
+			}
+			piece, _, ok := e.delta()
+			if !ok {
+				text.Reset()
+			}
+			text.WriteString(piece)
+			after = event.Sequence
+		}
+		if len(events) < historyPage {
+			return text.String(), nil
+		}
+	}
 }
 
 // execute runs until the run ends, the task is lost, or the hard limit is
@@ -189,7 +222,8 @@ func (a *attempt) settle(
 	switch {
 	case errors.Is(why, errLost), errors.As(out.err, &journal):
 		a.abandon(ctx, cmp.Or(out.err, why))
-	case errors.Is(why, errHandBack):
+	case errors.Is(why, errHandBack) && (out.err != nil ||
+		out.result.GetStopReason() == agentv1.StopReason_STOP_REASON_CANCELLED):
 		a.keep(ctx, progress)
 		a.release(ctx, 0)
 	case errors.As(out.err, &unavailable):
@@ -212,8 +246,9 @@ func (a *attempt) settle(
 func (a *attempt) keep(ctx context.Context, p *progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	p.send(ctx)
-	if err := p.keep(ctx, nil, nil); err != nil {
+	if err := p.keep(ctx, p.unkept, nil, nil); err != nil {
 		a.log.WarnContext(ctx, "events were not kept", slog.Any("error", err))
 	}
 	a.task.LastSequence = p.kept
@@ -251,7 +286,7 @@ func (a *attempt) finishAs(
 		if err := a.service.conclude(a.task, &end, status, result); err != nil {
 			return err
 		}
-		events, finished, err := progress.ending(ctx)
+		events, held, err := progress.ending(ctx)
 		if err != nil {
 			return err
 		}
@@ -260,7 +295,7 @@ func (a *attempt) finishAs(
 		switch {
 		case err == nil:
 			a.delivery.Ack()
-			a.service.ended(ctx, &task, []entry{{event: finished}})
+			a.service.ended(ctx, &task, held)
 			return nil
 		case errors.Is(err, store.ErrCancelRequested):
 			status = store.StatusCancelled

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/runwire/runwire/agent"
-	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
 )
 
@@ -34,11 +34,14 @@ type progress struct {
 	// lose ends the run: the task is another's.
 	lose context.CancelCauseFunc
 
-	mu       sync.Mutex
-	steps    int64 // that are kept
-	kept     int64 // the last event's number that is
-	unkept   []entry
-	finished *agentv1.RunEvent // held back until the task has ended in the store
+	mu     sync.Mutex
+	steps  int64 // that are kept
+	kept   int64 // the last event's number that is
+	unkept []entry
+	// held are events that must not be seen before what they tell of is kept:
+	// the end of an iteration, and of the run.
+	held   []entry
+	closed bool // a run that was given up can keep nothing more
 }
 
 func newProgress(s *Service, task *store.Task, lose context.CancelCauseFunc) *progress {
@@ -63,7 +66,7 @@ func (p *progress) run(ctx context.Context) {
 		case <-ticker.C:
 			p.mu.Lock()
 			p.send(ctx)
-			if err := p.keep(ctx, nil, nil); errors.Is(err, store.ErrFenced) {
+			if err := p.keep(ctx, p.unkept, nil, nil); errors.Is(err, store.ErrFenced) {
 				p.lose(errLost)
 			}
 			p.mu.Unlock()
@@ -78,7 +81,7 @@ func (p *progress) send(ctx context.Context) {
 		if n := len(p.unkept) + len(fresh); n > 0 && p.newest(fresh)-p.kept >= ahead-1 {
 			p.publish(fresh)
 			fresh = nil
-			if p.keep(ctx, nil, nil) != nil {
+			if p.keep(ctx, p.unkept, nil, nil) != nil {
 				return // the rest waits in the run
 			}
 		}
@@ -86,11 +89,12 @@ func (p *progress) send(ctx context.Context) {
 		if !ok {
 			break
 		}
-		if told.Event.GetFinished() != nil {
-			p.finished = told.Event
-			continue
+		e := entry{event: told.Event, pieces: told.Pieces}
+		if len(p.held) > 0 || told.Event.GetIterationFinished() != nil || told.Event.GetFinished() != nil {
+			p.held = append(p.held, e)
+		} else {
+			fresh = append(fresh, e)
 		}
-		fresh = append(fresh, entry{event: told.Event, pieces: told.Pieces})
 	}
 	p.publish(fresh)
 }
@@ -111,12 +115,12 @@ func (p *progress) publish(fresh []entry) {
 	p.unkept = append(p.unkept, fresh...)
 }
 
-// keep writes steps, usage and the events that are not kept.
-func (p *progress) keep(ctx context.Context, steps [][]byte, usage []store.UsageRow) error {
-	if len(steps) == 0 && len(p.unkept) == 0 {
+// keep writes entries, which begin with those that are not kept, steps and usage.
+func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, usage []store.UsageRow) error {
+	if len(steps) == 0 && len(entries) == 0 {
 		return nil
 	}
-	events, err := encodeEvents(p.unkept)
+	events, err := encodeEvents(entries)
 	if err != nil {
 		return err
 	}
@@ -146,10 +150,7 @@ func (p *progress) Append(ctx context.Context, steps []agent.Step, calls []agent
 	}
 	usage := usageRows(p.task, calls)
 	for {
-		p.mu.Lock()
-		p.send(ctx)
-		err := p.keep(ctx, encoded, usage)
-		p.mu.Unlock()
+		err := p.append(ctx, encoded, usage)
 		switch {
 		case !errors.Is(err, store.ErrUnavailable):
 			return err
@@ -161,22 +162,37 @@ func (p *progress) Append(ctx context.Context, steps []agent.Step, calls []agent
 	}
 }
 
-// ending is what is left to be written with the task's end, after the run.
-func (p *progress) ending(ctx context.Context) ([]store.Event, *agentv1.RunEvent, error) {
+func (p *progress) append(ctx context.Context, steps [][]byte, usage []store.UsageRow) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errLost
+	}
+	p.send(ctx)
+	if err := p.keep(ctx, p.all(), steps, usage); err != nil {
+		return err
+	}
+	p.service.publish(p.task.Tenant, p.task.ID, p.task.Attempt, p.held)
+	p.held = nil
+	return nil
+}
+
+// all are the entries that are not kept.
+func (p *progress) all() []entry { return slices.Concat(p.unkept, p.held) }
+
+// ending is what is left to be written with the task's end, after the run, and
+// what to tell once it is.
+func (p *progress) ending(ctx context.Context) (events []store.Event, held []entry, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.send(ctx)
-	entries := p.unkept
-	if p.finished != nil {
-		entries = append(entries[:len(entries):len(entries)], entry{event: p.finished})
-	}
-	events, err := encodeEvents(entries)
-	return events, p.finished, err
+	events, err = encodeEvents(p.all())
+	return events, p.held, err
 }
 
 // encodeEvents makes entries into what is kept.
 func encodeEvents(entries []entry) ([]store.Event, error) {
-	joined := join(append([]entry(nil), entries...))
+	joined := join(slices.Clone(entries))
 	events := make([]store.Event, len(joined))
 	for i, e := range joined {
 		payload, err := e.appendTo(nil)

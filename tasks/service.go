@@ -203,7 +203,7 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task,
 	}
 	switch {
 	case before.Status.Ended():
-	case task.Status == store.StatusCancelled && before.Status == store.StatusQueued:
+	case len(end.entries) > 0 && task.Status == store.StatusCancelled:
 		s.ended(ctx, &task, end.entries)
 	case task.CancelRequested:
 		s.bus.PublishCancel(tenant, id)

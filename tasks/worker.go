@@ -39,6 +39,7 @@ type Worker struct {
 	mu      sync.Mutex
 	held    map[store.TaskRef]*attempt
 	renewed time.Time // when the leases were last known to be this worker's
+	handing bool      // what is begun now is handed back, too
 }
 
 func newWorker(s *Service) *Worker {
@@ -113,6 +114,7 @@ func (w *Worker) drain(running *sync.WaitGroup, within time.Duration) {
 	case <-timer.C:
 	}
 	w.mu.Lock()
+	w.handing = true
 	for _, a := range w.held {
 		a.stop(errHandBack)
 	}
@@ -146,6 +148,9 @@ func (w *Worker) run(ctx context.Context, delivery *bus.Delivery, task *store.Ta
 		w.renewed = time.Now()
 	}
 	w.held[task.Ref()] = a
+	if w.handing {
+		a.stop(errHandBack)
+	}
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
