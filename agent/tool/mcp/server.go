@@ -138,8 +138,8 @@ func (s *Server) Settled() <-chan struct{} { return s.settled }
 // Run stays connected until ctx is done: it connects, and connects again
 // whenever the server dies, its session breaks or it no longer answers, with
 // growing pauses while that fails. Then it ends the session and the program,
-// and returns. It is called once.
-func (s *Server) Run(ctx context.Context) {
+// and returns nil. It is called once.
+func (s *Server) Run(ctx context.Context) error {
 	defer s.settle()
 	var failures, turn int
 	for ctx.Err() == nil {
@@ -161,6 +161,7 @@ func (s *Server) Run(ctx context.Context) {
 		s.pause(ctx, failures, err)
 	}
 	s.drop()
+	return nil
 }
 
 // pause says that the server is down, and waits until it is time to try again.

@@ -89,15 +89,15 @@ func start(t *testing.T, cfg Config) (*Server, *journal) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Run(ctx)
-	}()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case <-done:
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run ends with %v", err)
+			}
 		case <-time.After(patience):
 			t.Errorf("Run goes on:\n%s", log)
 		}
