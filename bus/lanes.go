@@ -238,7 +238,8 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	// An inbox of its own: a task comes under its own subject, by which the
 	// connection's shared inbox would not know whose it is.
 	inbox := l.bus.conn.NewInbox()
-	sub, err := l.bus.conn.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, 1)
+	sub, err := l.bus.conn.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}
@@ -246,9 +247,11 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	if err := l.bus.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+l.stream()+"."+consumer, inbox, body); err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}
-	msg, err := sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("asking for a task: %w", err)
+	var msg *nats.Msg
+	select {
+	case msg = <-answers:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("asking for a task: %w", ctx.Err())
 	}
 	if msg.Header.Get("Status") != "" || msg.Reply == "" {
 		return nil, nil //nolint:nilnil // there is none
