@@ -19,6 +19,11 @@ type Usage interface {
 	// by makes, in their order; with no by at most one. Groups without rows
 	// are not there.
 	SumUsage(ctx context.Context, filter UsageFilter, by ...UsageKey) ([]UsageSum, error)
+
+	// RecentRuns returns what an agent's last runs have used that have asked a
+	// model, newest first: limit of them at most, and at most 200. Runs of very
+	// many calls may leave fewer.
+	RecentRuns(ctx context.Context, tenant, agent, model string, limit int) ([]RunUsage, error)
 }
 
 // UsageRow is one call of a model, or a try of one.

@@ -50,6 +50,7 @@ type terminal struct {
 type cli struct {
 	Serve    serveCommand     `cmd:"" help:"Serve agents over gRPC."`
 	Run      runCommand       `cmd:"" help:"Ask an agent and stream its answer to the terminal."`
+	Estimate estimateCommand  `cmd:"" help:"Say what a run would likely cost, and run nothing."`
 	Task     taskCommands     `cmd:"" help:"Have agents run in the background, as tasks."`
 	Schedule scheduleCommands `cmd:"" help:"Submit tasks again and again."`
 	Session  sessionCommands  `cmd:"" help:"Show conversations, and delete them."`

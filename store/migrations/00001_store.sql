@@ -124,7 +124,7 @@ CREATE TABLE usage (
     user_id            @key    NOT NULL,
     agent              @key    NOT NULL,
     model              @key    NOT NULL,
-    run_id             TEXT    NOT NULL,
+    run_id             @key    NOT NULL,
     input_tokens       BIGINT  NOT NULL,
     cached_tokens      BIGINT  NOT NULL,
     cache_write_tokens BIGINT  NOT NULL,
@@ -136,6 +136,8 @@ CREATE TABLE usage (
 );
 CREATE INDEX usage_by_time ON usage (tenant, create_time);
 CREATE INDEX usage_by_user ON usage (tenant, user_id, create_time);
+CREATE INDEX usage_by_agent ON usage (tenant, agent, create_time);
+CREATE INDEX usage_of_run ON usage (tenant, run_id);
 
 CREATE TABLE schedules (
     tenant      @key    NOT NULL,

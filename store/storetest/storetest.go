@@ -22,7 +22,7 @@ func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
 		taskTests(), listTests(), leaseTests(), endingTests(), journalTests(), sessionTests(), messageTests(),
-		usageTests(), scheduleTests(), deliveryTests(), sweeperTests(), raceTests(), tenantTests(),
+		usageTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(), raceTests(), tenantTests(),
 	} {
 		for name, test := range suite {
 			t.Run(name, func(t *testing.T) {

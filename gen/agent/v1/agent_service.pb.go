@@ -22,6 +22,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// EstimateBasis is what an estimate rests on.
+type EstimateBasis int32
+
+const (
+	// Not said.
+	EstimateBasis_ESTIMATE_BASIS_UNSPECIFIED EstimateBasis = 0
+	// Figures of thumb: the agent has not run often enough with its model.
+	EstimateBasis_ESTIMATE_BASIS_FORMULA EstimateBasis = 1
+	// The agent's last runs.
+	EstimateBasis_ESTIMATE_BASIS_HISTORY EstimateBasis = 2
+)
+
+// Enum value maps for EstimateBasis.
+var (
+	EstimateBasis_name = map[int32]string{
+		0: "ESTIMATE_BASIS_UNSPECIFIED",
+		1: "ESTIMATE_BASIS_FORMULA",
+		2: "ESTIMATE_BASIS_HISTORY",
+	}
+	EstimateBasis_value = map[string]int32{
+		"ESTIMATE_BASIS_UNSPECIFIED": 0,
+		"ESTIMATE_BASIS_FORMULA":     1,
+		"ESTIMATE_BASIS_HISTORY":     2,
+	}
+)
+
+func (x EstimateBasis) Enum() *EstimateBasis {
+	p := new(EstimateBasis)
+	*p = x
+	return p
+}
+
+func (x EstimateBasis) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EstimateBasis) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_v1_agent_service_proto_enumTypes[0].Descriptor()
+}
+
+func (EstimateBasis) Type() protoreflect.EnumType {
+	return &file_agent_v1_agent_service_proto_enumTypes[0]
+}
+
+func (x EstimateBasis) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EstimateBasis.Descriptor instead.
+func (EstimateBasis) EnumDescriptor() ([]byte, []int) {
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{0}
+}
+
 // RunRequest asks an agent for an answer.
 type RunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -296,6 +349,184 @@ func (x *StreamRunResponse) GetEvent() *RunEvent {
 	return nil
 }
 
+// EstimateCostRequest is what a run would be asked.
+type EstimateCostRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the user would say: 1 to 10,000 characters.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// On whose behalf the agent would run. 1 to 128 characters.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The conversation to go on with, whose messages the model would read again;
+	// a new one when absent. At most 128 characters.
+	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// The agent's name, as in ListAgents; `default` when absent.
+	Agent         string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EstimateCostRequest) Reset() {
+	*x = EstimateCostRequest{}
+	mi := &file_agent_v1_agent_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EstimateCostRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EstimateCostRequest) ProtoMessage() {}
+
+func (x *EstimateCostRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EstimateCostRequest.ProtoReflect.Descriptor instead.
+func (*EstimateCostRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EstimateCostRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *EstimateCostRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *EstimateCostRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *EstimateCostRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+// EstimateCostResponse is what the run would likely use. At least four of five
+// runs of an agent with a history cost between `low_cost_usd` and
+// `high_cost_usd`, as long as it goes on as it did.
+type EstimateCostResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cost in US dollars that is as likely passed as not. Like the other
+	// costs it is never more than the agent's budget for a run, and absent when
+	// the model that is asked first has no known price.
+	EstimatedCostUsd *float64 `protobuf:"fixed64,1,opt,name=estimated_cost_usd,json=estimatedCostUsd,proto3,oneof" json:"estimated_cost_usd,omitempty"`
+	// One run of ten costs less.
+	LowCostUsd *float64 `protobuf:"fixed64,2,opt,name=low_cost_usd,json=lowCostUsd,proto3,oneof" json:"low_cost_usd,omitempty"`
+	// One run of ten costs more.
+	HighCostUsd *float64 `protobuf:"fixed64,3,opt,name=high_cost_usd,json=highCostUsd,proto3,oneof" json:"high_cost_usd,omitempty"`
+	// The tokens that the models of the run would read, over all iterations.
+	InputTokens int64 `protobuf:"varint,4,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	// The tokens that they would write.
+	OutputTokens int64 `protobuf:"varint,5,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	// How often a model would be asked.
+	Iterations int32 `protobuf:"varint,6,opt,name=iterations,proto3" json:"iterations,omitempty"`
+	// What the estimate rests on.
+	Basis         EstimateBasis `protobuf:"varint,7,opt,name=basis,proto3,enum=agent.v1.EstimateBasis" json:"basis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EstimateCostResponse) Reset() {
+	*x = EstimateCostResponse{}
+	mi := &file_agent_v1_agent_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EstimateCostResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EstimateCostResponse) ProtoMessage() {}
+
+func (x *EstimateCostResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EstimateCostResponse.ProtoReflect.Descriptor instead.
+func (*EstimateCostResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EstimateCostResponse) GetEstimatedCostUsd() float64 {
+	if x != nil && x.EstimatedCostUsd != nil {
+		return *x.EstimatedCostUsd
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetLowCostUsd() float64 {
+	if x != nil && x.LowCostUsd != nil {
+		return *x.LowCostUsd
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetHighCostUsd() float64 {
+	if x != nil && x.HighCostUsd != nil {
+		return *x.HighCostUsd
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetInputTokens() int64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetOutputTokens() int64 {
+	if x != nil {
+		return x.OutputTokens
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetIterations() int32 {
+	if x != nil {
+		return x.Iterations
+	}
+	return 0
+}
+
+func (x *EstimateCostResponse) GetBasis() EstimateBasis {
+	if x != nil {
+		return x.Basis
+	}
+	return EstimateBasis_ESTIMATE_BASIS_UNSPECIFIED
+}
+
 // ListAgentsRequest asks for the agents.
 type ListAgentsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -305,7 +536,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_agent_v1_agent_service_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +548,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_service_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +561,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{6}
 }
 
 // ListAgentsResponse lists the agents.
@@ -344,7 +575,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_agent_v1_agent_service_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +587,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_service_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +600,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -396,7 +627,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_agent_v1_agent_service_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +639,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_service_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +652,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_agent_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Agent) GetName() string {
@@ -485,7 +716,29 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\fmax_cost_usd\x18\x06 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\n" +
 	"maxCostUsd\"=\n" +
 	"\x11StreamRunResponse\x12(\n" +
-	"\x05event\x18\x01 \x01(\v2\x12.agent.v1.RunEventR\x05event\"\x13\n" +
+	"\x05event\x18\x01 \x01(\v2\x12.agent.v1.RunEventR\x05event\"\xa8\x01\n" +
+	"\x13EstimateCostRequest\x12$\n" +
+	"\amessage\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x90NR\amessage\x12#\n" +
+	"\auser_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06userId\x12'\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\tsessionId\x12\x1d\n" +
+	"\x05agent\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05agent\"\xea\x02\n" +
+	"\x14EstimateCostResponse\x121\n" +
+	"\x12estimated_cost_usd\x18\x01 \x01(\x01H\x00R\x10estimatedCostUsd\x88\x01\x01\x12%\n" +
+	"\flow_cost_usd\x18\x02 \x01(\x01H\x01R\n" +
+	"lowCostUsd\x88\x01\x01\x12'\n" +
+	"\rhigh_cost_usd\x18\x03 \x01(\x01H\x02R\vhighCostUsd\x88\x01\x01\x12!\n" +
+	"\finput_tokens\x18\x04 \x01(\x03R\vinputTokens\x12#\n" +
+	"\routput_tokens\x18\x05 \x01(\x03R\foutputTokens\x12\x1e\n" +
+	"\n" +
+	"iterations\x18\x06 \x01(\x05R\n" +
+	"iterations\x12-\n" +
+	"\x05basis\x18\a \x01(\x0e2\x17.agent.v1.EstimateBasisR\x05basisB\x15\n" +
+	"\x13_estimated_cost_usdB\x0f\n" +
+	"\r_low_cost_usdB\x10\n" +
+	"\x0e_high_cost_usd\"\x13\n" +
 	"\x11ListAgentsRequest\"=\n" +
 	"\x12ListAgentsResponse\x12'\n" +
 	"\x06agents\x18\x01 \x03(\v2\x0f.agent.v1.AgentR\x06agents\"i\n" +
@@ -493,10 +746,15 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x14\n" +
-	"\x05tools\x18\x04 \x03(\tR\x05tools2\xb3\x04\n" +
+	"\x05tools\x18\x04 \x03(\tR\x05tools*g\n" +
+	"\rEstimateBasis\x12\x1e\n" +
+	"\x1aESTIMATE_BASIS_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ESTIMATE_BASIS_FORMULA\x10\x01\x12\x1a\n" +
+	"\x16ESTIMATE_BASIS_HISTORY\x10\x022\x82\x05\n" +
 	"\fAgentService\x122\n" +
 	"\x03Run\x12\x14.agent.v1.RunRequest\x1a\x15.agent.v1.RunResponse\x12F\n" +
-	"\tStreamRun\x12\x1a.agent.v1.StreamRunRequest\x1a\x1b.agent.v1.StreamRunResponse0\x01\x12G\n" +
+	"\tStreamRun\x12\x1a.agent.v1.StreamRunRequest\x1a\x1b.agent.v1.StreamRunResponse0\x01\x12M\n" +
+	"\fEstimateCost\x12\x1d.agent.v1.EstimateCostRequest\x1a\x1e.agent.v1.EstimateCostResponse\x12G\n" +
 	"\n" +
 	"ListAgents\x12\x1b.agent.v1.ListAgentsRequest\x1a\x1c.agent.v1.ListAgentsResponse\x12G\n" +
 	"\n" +
@@ -519,53 +777,60 @@ func file_agent_v1_agent_service_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_service_proto_rawDescData
 }
 
-var file_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_agent_v1_agent_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_agent_v1_agent_service_proto_goTypes = []any{
-	(*RunRequest)(nil),         // 0: agent.v1.RunRequest
-	(*RunResponse)(nil),        // 1: agent.v1.RunResponse
-	(*StreamRunRequest)(nil),   // 2: agent.v1.StreamRunRequest
-	(*StreamRunResponse)(nil),  // 3: agent.v1.StreamRunResponse
-	(*ListAgentsRequest)(nil),  // 4: agent.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil), // 5: agent.v1.ListAgentsResponse
-	(*Agent)(nil),              // 6: agent.v1.Agent
-	(*RunResult)(nil),          // 7: agent.v1.RunResult
-	(*RunEvent)(nil),           // 8: agent.v1.RunEvent
-	(*SubmitTaskRequest)(nil),  // 9: agent.v1.SubmitTaskRequest
-	(*GetTaskRequest)(nil),     // 10: agent.v1.GetTaskRequest
-	(*ListTasksRequest)(nil),   // 11: agent.v1.ListTasksRequest
-	(*CancelTaskRequest)(nil),  // 12: agent.v1.CancelTaskRequest
-	(*WatchTaskRequest)(nil),   // 13: agent.v1.WatchTaskRequest
-	(*SubmitTaskResponse)(nil), // 14: agent.v1.SubmitTaskResponse
-	(*GetTaskResponse)(nil),    // 15: agent.v1.GetTaskResponse
-	(*ListTasksResponse)(nil),  // 16: agent.v1.ListTasksResponse
-	(*CancelTaskResponse)(nil), // 17: agent.v1.CancelTaskResponse
-	(*WatchTaskResponse)(nil),  // 18: agent.v1.WatchTaskResponse
+	(EstimateBasis)(0),           // 0: agent.v1.EstimateBasis
+	(*RunRequest)(nil),           // 1: agent.v1.RunRequest
+	(*RunResponse)(nil),          // 2: agent.v1.RunResponse
+	(*StreamRunRequest)(nil),     // 3: agent.v1.StreamRunRequest
+	(*StreamRunResponse)(nil),    // 4: agent.v1.StreamRunResponse
+	(*EstimateCostRequest)(nil),  // 5: agent.v1.EstimateCostRequest
+	(*EstimateCostResponse)(nil), // 6: agent.v1.EstimateCostResponse
+	(*ListAgentsRequest)(nil),    // 7: agent.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),   // 8: agent.v1.ListAgentsResponse
+	(*Agent)(nil),                // 9: agent.v1.Agent
+	(*RunResult)(nil),            // 10: agent.v1.RunResult
+	(*RunEvent)(nil),             // 11: agent.v1.RunEvent
+	(*SubmitTaskRequest)(nil),    // 12: agent.v1.SubmitTaskRequest
+	(*GetTaskRequest)(nil),       // 13: agent.v1.GetTaskRequest
+	(*ListTasksRequest)(nil),     // 14: agent.v1.ListTasksRequest
+	(*CancelTaskRequest)(nil),    // 15: agent.v1.CancelTaskRequest
+	(*WatchTaskRequest)(nil),     // 16: agent.v1.WatchTaskRequest
+	(*SubmitTaskResponse)(nil),   // 17: agent.v1.SubmitTaskResponse
+	(*GetTaskResponse)(nil),      // 18: agent.v1.GetTaskResponse
+	(*ListTasksResponse)(nil),    // 19: agent.v1.ListTasksResponse
+	(*CancelTaskResponse)(nil),   // 20: agent.v1.CancelTaskResponse
+	(*WatchTaskResponse)(nil),    // 21: agent.v1.WatchTaskResponse
 }
 var file_agent_v1_agent_service_proto_depIdxs = []int32{
-	7,  // 0: agent.v1.RunResponse.result:type_name -> agent.v1.RunResult
-	8,  // 1: agent.v1.StreamRunResponse.event:type_name -> agent.v1.RunEvent
-	6,  // 2: agent.v1.ListAgentsResponse.agents:type_name -> agent.v1.Agent
-	0,  // 3: agent.v1.AgentService.Run:input_type -> agent.v1.RunRequest
-	2,  // 4: agent.v1.AgentService.StreamRun:input_type -> agent.v1.StreamRunRequest
-	4,  // 5: agent.v1.AgentService.ListAgents:input_type -> agent.v1.ListAgentsRequest
-	9,  // 6: agent.v1.AgentService.SubmitTask:input_type -> agent.v1.SubmitTaskRequest
-	10, // 7: agent.v1.AgentService.GetTask:input_type -> agent.v1.GetTaskRequest
-	11, // 8: agent.v1.AgentService.ListTasks:input_type -> agent.v1.ListTasksRequest
-	12, // 9: agent.v1.AgentService.CancelTask:input_type -> agent.v1.CancelTaskRequest
-	13, // 10: agent.v1.AgentService.WatchTask:input_type -> agent.v1.WatchTaskRequest
-	1,  // 11: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
-	3,  // 12: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
-	5,  // 13: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
-	14, // 14: agent.v1.AgentService.SubmitTask:output_type -> agent.v1.SubmitTaskResponse
-	15, // 15: agent.v1.AgentService.GetTask:output_type -> agent.v1.GetTaskResponse
-	16, // 16: agent.v1.AgentService.ListTasks:output_type -> agent.v1.ListTasksResponse
-	17, // 17: agent.v1.AgentService.CancelTask:output_type -> agent.v1.CancelTaskResponse
-	18, // 18: agent.v1.AgentService.WatchTask:output_type -> agent.v1.WatchTaskResponse
-	11, // [11:19] is the sub-list for method output_type
-	3,  // [3:11] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	10, // 0: agent.v1.RunResponse.result:type_name -> agent.v1.RunResult
+	11, // 1: agent.v1.StreamRunResponse.event:type_name -> agent.v1.RunEvent
+	0,  // 2: agent.v1.EstimateCostResponse.basis:type_name -> agent.v1.EstimateBasis
+	9,  // 3: agent.v1.ListAgentsResponse.agents:type_name -> agent.v1.Agent
+	1,  // 4: agent.v1.AgentService.Run:input_type -> agent.v1.RunRequest
+	3,  // 5: agent.v1.AgentService.StreamRun:input_type -> agent.v1.StreamRunRequest
+	5,  // 6: agent.v1.AgentService.EstimateCost:input_type -> agent.v1.EstimateCostRequest
+	7,  // 7: agent.v1.AgentService.ListAgents:input_type -> agent.v1.ListAgentsRequest
+	12, // 8: agent.v1.AgentService.SubmitTask:input_type -> agent.v1.SubmitTaskRequest
+	13, // 9: agent.v1.AgentService.GetTask:input_type -> agent.v1.GetTaskRequest
+	14, // 10: agent.v1.AgentService.ListTasks:input_type -> agent.v1.ListTasksRequest
+	15, // 11: agent.v1.AgentService.CancelTask:input_type -> agent.v1.CancelTaskRequest
+	16, // 12: agent.v1.AgentService.WatchTask:input_type -> agent.v1.WatchTaskRequest
+	2,  // 13: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
+	4,  // 14: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
+	6,  // 15: agent.v1.AgentService.EstimateCost:output_type -> agent.v1.EstimateCostResponse
+	8,  // 16: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
+	17, // 17: agent.v1.AgentService.SubmitTask:output_type -> agent.v1.SubmitTaskResponse
+	18, // 18: agent.v1.AgentService.GetTask:output_type -> agent.v1.GetTaskResponse
+	19, // 19: agent.v1.AgentService.ListTasks:output_type -> agent.v1.ListTasksResponse
+	20, // 20: agent.v1.AgentService.CancelTask:output_type -> agent.v1.CancelTaskResponse
+	21, // 21: agent.v1.AgentService.WatchTask:output_type -> agent.v1.WatchTaskResponse
+	13, // [13:22] is the sub-list for method output_type
+	4,  // [4:13] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_service_proto_init() }
@@ -575,18 +840,20 @@ func file_agent_v1_agent_service_proto_init() {
 	}
 	file_agent_v1_run_proto_init()
 	file_agent_v1_task_proto_init()
+	file_agent_v1_agent_service_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_service_proto_rawDesc), len(file_agent_v1_agent_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_agent_v1_agent_service_proto_goTypes,
 		DependencyIndexes: file_agent_v1_agent_service_proto_depIdxs,
+		EnumInfos:         file_agent_v1_agent_service_proto_enumTypes,
 		MessageInfos:      file_agent_v1_agent_service_proto_msgTypes,
 	}.Build()
 	File_agent_v1_agent_service_proto = out.File

@@ -19,14 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_Run_FullMethodName        = "/agent.v1.AgentService/Run"
-	AgentService_StreamRun_FullMethodName  = "/agent.v1.AgentService/StreamRun"
-	AgentService_ListAgents_FullMethodName = "/agent.v1.AgentService/ListAgents"
-	AgentService_SubmitTask_FullMethodName = "/agent.v1.AgentService/SubmitTask"
-	AgentService_GetTask_FullMethodName    = "/agent.v1.AgentService/GetTask"
-	AgentService_ListTasks_FullMethodName  = "/agent.v1.AgentService/ListTasks"
-	AgentService_CancelTask_FullMethodName = "/agent.v1.AgentService/CancelTask"
-	AgentService_WatchTask_FullMethodName  = "/agent.v1.AgentService/WatchTask"
+	AgentService_Run_FullMethodName          = "/agent.v1.AgentService/Run"
+	AgentService_StreamRun_FullMethodName    = "/agent.v1.AgentService/StreamRun"
+	AgentService_EstimateCost_FullMethodName = "/agent.v1.AgentService/EstimateCost"
+	AgentService_ListAgents_FullMethodName   = "/agent.v1.AgentService/ListAgents"
+	AgentService_SubmitTask_FullMethodName   = "/agent.v1.AgentService/SubmitTask"
+	AgentService_GetTask_FullMethodName      = "/agent.v1.AgentService/GetTask"
+	AgentService_ListTasks_FullMethodName    = "/agent.v1.AgentService/ListTasks"
+	AgentService_CancelTask_FullMethodName   = "/agent.v1.AgentService/CancelTask"
+	AgentService_WatchTask_FullMethodName    = "/agent.v1.AgentService/WatchTask"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -66,6 +67,10 @@ type AgentServiceClient interface {
 	// with UNAVAILABLE; one that breaks off later, or rejects the request, ends it
 	// with `finished`, STOP_REASON_MODEL_ERROR and what it had said.
 	StreamRun(ctx context.Context, in *StreamRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamRunResponse], error)
+	// EstimateCost says what a run would likely cost, and runs nothing. It
+	// counts against no limit. The same request may be estimated otherwise later:
+	// once the agent has run often enough, its last runs are what is known best.
+	EstimateCost(ctx context.Context, in *EstimateCostRequest, opts ...grpc.CallOption) (*EstimateCostResponse, error)
 	// ListAgents lists the agents that can be run, by name.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
 	// SubmitTask asks for a run in the background and answers once it is safe on
@@ -128,6 +133,16 @@ func (c *agentServiceClient) StreamRun(ctx context.Context, in *StreamRunRequest
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_StreamRunClient = grpc.ServerStreamingClient[StreamRunResponse]
+
+func (c *agentServiceClient) EstimateCost(ctx context.Context, in *EstimateCostRequest, opts ...grpc.CallOption) (*EstimateCostResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EstimateCostResponse)
+	err := c.cc.Invoke(ctx, AgentService_EstimateCost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *agentServiceClient) ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -235,6 +250,10 @@ type AgentServiceServer interface {
 	// with UNAVAILABLE; one that breaks off later, or rejects the request, ends it
 	// with `finished`, STOP_REASON_MODEL_ERROR and what it had said.
 	StreamRun(*StreamRunRequest, grpc.ServerStreamingServer[StreamRunResponse]) error
+	// EstimateCost says what a run would likely cost, and runs nothing. It
+	// counts against no limit. The same request may be estimated otherwise later:
+	// once the agent has run often enough, its last runs are what is known best.
+	EstimateCost(context.Context, *EstimateCostRequest) (*EstimateCostResponse, error)
 	// ListAgents lists the agents that can be run, by name.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
 	// SubmitTask asks for a run in the background and answers once it is safe on
@@ -274,6 +293,9 @@ func (UnimplementedAgentServiceServer) Run(context.Context, *RunRequest) (*RunRe
 }
 func (UnimplementedAgentServiceServer) StreamRun(*StreamRunRequest, grpc.ServerStreamingServer[StreamRunResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamRun not implemented")
+}
+func (UnimplementedAgentServiceServer) EstimateCost(context.Context, *EstimateCostRequest) (*EstimateCostResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EstimateCost not implemented")
 }
 func (UnimplementedAgentServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
@@ -342,6 +364,24 @@ func _AgentService_StreamRun_Handler(srv interface{}, stream grpc.ServerStream) 
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_StreamRunServer = grpc.ServerStreamingServer[StreamRunResponse]
+
+func _AgentService_EstimateCost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EstimateCostRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).EstimateCost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_EstimateCost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).EstimateCost(ctx, req.(*EstimateCostRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _AgentService_ListAgents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAgentsRequest)
@@ -454,6 +494,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Run",
 			Handler:    _AgentService_Run_Handler,
+		},
+		{
+			MethodName: "EstimateCost",
+			Handler:    _AgentService_EstimateCost_Handler,
 		},
 		{
 			MethodName: "ListAgents",
