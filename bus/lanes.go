@@ -117,7 +117,7 @@ func (l *lane) ensure(ctx context.Context) error {
 		stream, err = l.create(ctx)
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // ensure says what was being done
+		return err
 	}
 	if _, err := stream.Consumer(ctx, consumer); errors.Is(err, jetstream.ErrConsumerNotFound) {
 		_, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
@@ -158,7 +158,7 @@ func (l *lane) create(ctx context.Context) (jetstream.Stream, error) {
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
 		stream, err = l.bus.js.Stream(ctx, l.stream())
 	}
-	return stream, err //nolint:wrapcheck // ensure says what was being done
+	return stream, err
 }
 
 // NATS's codes for a stream that cannot be kept on several servers.

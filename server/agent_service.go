@@ -40,7 +40,8 @@ type runRequest interface {
 
 // Run implements agentv1.AgentServiceServer.
 func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agentv1.RunResponse, error) {
-	defer s.calls.enter()()
+	leave := s.calls.enter()
+	defer leave()
 	run, end, err := s.newRun(ctx, req)
 	if err != nil {
 		return nil, err
@@ -57,7 +58,8 @@ func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agent
 
 // StreamRun implements agentv1.AgentServiceServer.
 func (s *agentService) StreamRun(req *agentv1.StreamRunRequest, stream grpc.ServerStreamingServer[agentv1.StreamRunResponse]) error {
-	defer s.calls.enter()()
+	leave := s.calls.enter()
+	defer leave()
 	run, end, err := s.newRun(stream.Context(), req)
 	if err != nil {
 		return err

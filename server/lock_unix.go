@@ -10,5 +10,5 @@ import (
 // lockFile takes file for this process, or fails if another has it. The
 // system gives it back when the process ends.
 func lockFile(file *os.File) error {
-	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec,wrapcheck // a descriptor; whoever locks says so
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:wrapcheck // whoever locks says so
 }

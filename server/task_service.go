@@ -66,7 +66,8 @@ func (s *taskService) CancelTask(ctx context.Context, req *agentv1.CancelTaskReq
 func (s *taskService) WatchTask(req *agentv1.WatchTaskRequest, stream grpc.ServerStreamingServer[agentv1.WatchTaskResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
+	stay := context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })
+	defer stay()
 	write := func(event *agentv1.RunEvent) error { return stream.Send(&agentv1.WatchTaskResponse{Event: event}) }
 	sender := startSender(stream.Context(), write, s.stall, cancel, func(send send) error {
 		return s.tasks.Watch(ctx, tenant(ctx), req.GetTaskId(), req.GetAfterSequence(), send)

@@ -193,7 +193,7 @@ func (s *Session) renew(ctx context.Context) error {
 	if s.closed {
 		return nil
 	}
-	return s.keeper.store.RenewSession(ctx, s.tenant, s.id, s.owner, hold) //nolint:wrapcheck // the store says what it did
+	return s.keeper.store.RenewSession(ctx, s.tenant, s.id, s.owner, hold)
 }
 
 // Encode is a message as the store keeps it.

@@ -139,26 +139,34 @@ func (a *attempt) newRun(
 		asked.History = session.History
 	}
 	if a.task.Attempt > 1 {
-		encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
-		if err != nil {
-			return nil, err //nolint:wrapcheck // the store says what it did
-		}
-		steps, err := decodeSteps(encoded)
-		if err != nil {
+		var err error
+		if asked.Resume, err = a.resume(ctx); err != nil {
 			return nil, err
 		}
-		asked.Resume = &agent.Resume{
-			Attempt: int32(a.task.Attempt), //nolint:gosec // see mostAttempts
-			Reason:  cmp.Or(a.task.Error, "another worker goes on with the task"),
-			Steps:   steps, Told: a.task.LastSequence > 0, Skipped: ahead,
-		}
-		if n := len(steps); n == 0 || steps[n-1].Model == nil || !steps[n-1].Model.Failed { // else it was booked
-			if asked.Resume.CutOff, err = a.cutOff(ctx); err != nil {
-				return nil, err
-			}
-		}
 	}
-	return a.service.Runner.NewRun(asked) //nolint:wrapcheck // the runner says what it did
+	return a.service.Runner.NewRun(asked)
+}
+
+// resume is how the run goes on behind the last step that was kept.
+func (a *attempt) resume(ctx context.Context) (*agent.Resume, error) {
+	encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := decodeSteps(encoded)
+	if err != nil {
+		return nil, err
+	}
+	resume := &agent.Resume{
+		Attempt: int32(a.task.Attempt), //nolint:gosec // see mostAttempts
+		Reason:  cmp.Or(a.task.Error, "another worker goes on with the task"),
+		Steps:   steps, Told: a.task.LastSequence > 0, Skipped: ahead,
+	}
+	if n := len(steps); n > 0 && steps[n-1].Model != nil && steps[n-1].Model.Failed {
+		return resume, nil // what was cut off was booked
+	}
+	resume.CutOff, err = a.cutOff(ctx)
+	return resume, err
 }
 
 // cutOff is what was kept of a reply that was lost with its worker: the text
@@ -168,7 +176,7 @@ func (a *attempt) cutOff(ctx context.Context) (string, error) {
 	for after := int64(0); ; {
 		events, err := a.service.store.ListEvents(ctx, a.task.Tenant, a.task.ID, after, historyPage)
 		if err != nil {
-			return "", err //nolint:wrapcheck // the store says what it did
+			return "", err
 		}
 		for _, event := range events {
 			e, err := parseEntry(event.Payload)
@@ -216,7 +224,7 @@ func (a *attempt) execute(run *agent.Run, progress *progress, soft time.Duration
 func (a *attempt) settle(
 	ctx context.Context, run *agent.Run, session *sessions.Session, progress *progress, out outcome,
 ) {
-	why := context.Cause(a.ctx)
+	why := context.Cause(a.ctx) //nolint:contextcheck // the run's end is asked for, not the worker's
 	journal := (*agent.JournalError)(nil)
 	unavailable := (*agent.UnavailableError)(nil)
 	switch {
@@ -262,7 +270,7 @@ func (a *attempt) finish(
 	switch {
 	case result.GetSuccess():
 		status = store.StatusCompleted
-	case errors.Is(context.Cause(a.ctx), errCancelled):
+	case errors.Is(context.Cause(a.ctx), errCancelled): //nolint:contextcheck // see settle
 		status = store.StatusCancelled
 	}
 	end := store.Ending{Usage: usageRows(a.task, run.Calls())}
@@ -309,7 +317,7 @@ func (a *attempt) finishAs(
 			timer := time.NewTimer(keepRetry)
 			<-timer.C
 		default:
-			return err //nolint:wrapcheck // the store says what it did
+			return err
 		}
 	}
 }

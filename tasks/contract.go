@@ -12,7 +12,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// contract is a task as its owner sees it.
+// contract is a task as its owner sees it. The store's numbers are the contract's.
+//
+//nolint:gosec // they are small
 func contract(task *store.Task) (*agentv1.Task, error) {
 	req, err := request(task)
 	if err != nil {
@@ -47,10 +49,11 @@ func webhookURL(task *store.Task) (string, error) {
 	return req.GetWebhookUrl(), err
 }
 
+//nolint:gosec // see contract
 func deliveryContract(d *store.Delivery) *agentv1.WebhookDelivery {
 	return &agentv1.WebhookDelivery{
 		DeliveryId: d.ID, Url: d.URL, Status: agentv1.WebhookDeliveryStatus(d.Status), Attempt: d.Attempt,
-		LastCode: int32(d.LastCode), LastError: d.LastError, //nolint:gosec // three digits
+		LastCode: int32(d.LastCode), LastError: d.LastError,
 		NextTime: stamp(d.NextTime), CreateTime: stamp(d.CreateTime), FinishTime: stamp(d.FinishTime),
 	}
 }

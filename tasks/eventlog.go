@@ -46,7 +46,7 @@ func parseEntry(b []byte) (entry, error) {
 		if n <= 0 || length > 1<<30 {
 			return entry{}, errEntry
 		}
-		e.pieces = append(e.pieces, int(length)) //nolint:gosec // see above
+		e.pieces = append(e.pieces, int(length))
 		b = b[n:]
 	}
 	e.event = &agentv1.RunEvent{}
@@ -169,7 +169,7 @@ func parseBatch(b []byte) (attempt int64, entries []entry, err error) {
 	}
 	for b = b[n:]; len(b) > 0; {
 		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
+		if n <= 0 || length > uint64(len(b)-n) { //nolint:gosec // a length
 			return 0, nil, errEntry
 		}
 		e, err := parseEntry(b[n : n+int(length)]) //nolint:gosec // see above

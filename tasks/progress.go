@@ -128,7 +128,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 		Position: p.steps, Steps: steps, Usage: usage, Events: events,
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // the store says what it did
+		return err
 	}
 	p.steps += int64(len(steps))
 	if len(events) > 0 {

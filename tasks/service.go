@@ -96,7 +96,7 @@ func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.Submit
 	}
 	task, created, err := s.store.SubmitTask(ctx, spec)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the store says what it did
+		return nil, err
 	}
 	if created && !task.RunAfter.After(task.CreateTime) {
 		s.bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
@@ -108,7 +108,7 @@ func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.Submit
 // not exist, or its webhook's URL is refused.
 func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
 	if _, err := s.Runner.Find(req.GetAgent()); err != nil {
-		return err //nolint:wrapcheck // the runner says what it is
+		return err
 	}
 	if url := req.GetWebhookUrl(); url != "" {
 		if err := s.Webhooks.Check(url); err != nil {
@@ -148,7 +148,7 @@ func newSpec(tenant, agentName string, req *agentv1.SubmitTaskRequest) (store.Ta
 func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, error) {
 	task, err := s.store.GetTask(ctx, tenant, id)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the store says what it did
+		return nil, err
 	}
 	told, err := contract(&task)
 	if err != nil || !task.Status.Ended() {
@@ -156,7 +156,7 @@ func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, er
 	}
 	deliveries, err := s.store.ListDeliveries(ctx, tenant, id)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // see above
+		return nil, err
 	}
 	for i := range deliveries {
 		told.WebhookDeliveries = append(told.WebhookDeliveries, deliveryContract(&deliveries[i]))
@@ -168,7 +168,7 @@ func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, er
 func (s *Service) List(ctx context.Context, filter store.TaskFilter, page store.Page) ([]*agentv1.Task, string, error) {
 	tasks, next, err := s.store.ListTasks(ctx, filter, page)
 	if err != nil {
-		return nil, "", err //nolint:wrapcheck // the store says what it did
+		return nil, "", err
 	}
 	told := make([]*agentv1.Task, len(tasks))
 	for i := range tasks {
@@ -185,12 +185,12 @@ func (s *Service) List(ctx context.Context, filter store.TaskFilter, page store.
 func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task, error) {
 	before, err := s.store.GetTask(ctx, tenant, id)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the store says what it did
+		return nil, err
 	}
 	var steps [][]byte
 	if before.Attempt > 0 && !before.Status.Ended() { // what was paid for is in its result
 		if steps, err = s.store.ListSteps(ctx, tenant, id); err != nil {
-			return nil, err //nolint:wrapcheck // see above
+			return nil, err
 		}
 	}
 	var end endless

@@ -89,7 +89,7 @@ func (s *Sweeper) sweep(ctx context.Context) (err error) {
 	if !s.leads || time.Since(s.led) > leadership/3 {
 		asked := time.Now()
 		if s.leads, err = s.service.store.Lead(ctx, "sweeper", s.service.worker.name, leadership); err != nil || !s.leads {
-			return err //nolint:wrapcheck // the store says what it did
+			return err
 		}
 		s.led = asked
 	}
@@ -104,7 +104,7 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 	for {
 		due, err := s.service.store.DueTasks(ctx, sweepBatch, again)
 		if err != nil {
-			return err //nolint:wrapcheck // the store says what it did
+			return err
 		}
 		full := false
 		for _, task := range due {
@@ -128,7 +128,7 @@ func (s *Sweeper) clean(ctx context.Context) error {
 	for range 20 { // others wait for the store, too
 		deleted, err := s.service.store.DeleteFinished(ctx, s.retention, sweepBatch)
 		if err != nil {
-			return err //nolint:wrapcheck // the store says what it did
+			return err
 		}
 		if deleted < sweepBatch {
 			s.cleaned = time.Now()

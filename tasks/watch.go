@@ -36,7 +36,7 @@ const (
 // every number once and in order.
 func (s *Service) Watch(ctx context.Context, tenant, id string, after int64, send func(*agentv1.RunEvent) error) error {
 	if _, err := s.store.GetTask(ctx, tenant, id); err != nil {
-		return err //nolint:wrapcheck // the store says what it did
+		return err
 	}
 	feed, err := s.hub.join(taskKey{tenant, id})
 	if err != nil {
@@ -68,7 +68,7 @@ func (w *watcher) history(ctx context.Context) (ended bool, err error) {
 	for {
 		events, err := w.service.store.ListEvents(ctx, w.key.tenant, w.key.id, w.last, historyPage)
 		if err != nil {
-			return false, err //nolint:wrapcheck // the store says what it did
+			return false, err
 		}
 		for _, event := range events {
 			e, err := parseEntry(event.Payload)
@@ -93,7 +93,7 @@ func (w *watcher) over(ctx context.Context, silent bool) (bool, error) {
 	}
 	task, err := w.service.store.GetTask(ctx, w.key.tenant, w.key.id)
 	if err != nil {
-		return false, err //nolint:wrapcheck // the store says what it did
+		return false, err
 	}
 	return task.Status.Ended() && task.LastSequence <= w.last, nil
 }
@@ -200,7 +200,7 @@ func (h *hub) join(key taskKey) (*listener, error) {
 		f = &feed{hub: h, key: key, listeners: make(map[*listener]struct{})}
 		var err error
 		if f.sub, err = h.bus.SubscribeEvents(key.tenant, key.id, f.receive); err != nil {
-			return nil, err //nolint:wrapcheck // the bus says what it did
+			return nil, err
 		}
 		h.feeds[key] = f
 	}

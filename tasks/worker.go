@@ -56,7 +56,7 @@ func newWorker(s *Service) *Worker {
 func (w *Worker) Run(ctx context.Context, slots int, drain time.Duration) error {
 	cancels, err := w.service.bus.SubscribeCancels(w.cancel)
 	if err != nil {
-		return err //nolint:wrapcheck // the bus says what it did
+		return err
 	}
 	defer cancels.Close()
 

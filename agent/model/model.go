@@ -53,13 +53,13 @@ const (
 
 // Message is one turn of a conversation.
 type Message struct {
-	Role Role
+	Role Role `json:"role"`
 	// Text is what was said, or a tool's output.
-	Text string
+	Text string `json:"text,omitempty"`
 	// ToolCalls are what an assistant's message asked for.
-	ToolCalls []ToolCall
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
 	// ToolCallID says which call a tool's message answers.
-	ToolCallID string
+	ToolCallID string `json:"tool_call_id,omitempty"`
 	// Opaque is the Reply.Opaque that an assistant's message came with; may be nil.
 	Opaque json.RawMessage `json:"opaque,omitempty"`
 }
@@ -67,11 +67,11 @@ type Message struct {
 // ToolCall is a model's wish to call a tool.
 type ToolCall struct {
 	// ID pairs the call with the message that answers it; unique in a reply.
-	ID string
+	ID string `json:"id"`
 	// Name is the tool's.
-	Name string
+	Name string `json:"name"`
 	// Arguments is what the model wrote: a JSON object, if it kept to the schema.
-	Arguments string
+	Arguments string `json:"arguments"`
 }
 
 // Tool tells a model what it may call.
@@ -109,31 +109,31 @@ const (
 // to what the model said.
 type Reply struct {
 	// ToolCalls is empty unless Stop is StopToolCalls.
-	ToolCalls []ToolCall
-	Stop      Stop
-	Usage     Usage
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+	Stop      Stop       `json:"stop"`
+	Usage     Usage      `json:"usage"`
 	// Opaque is what the provider wants back, unchanged, with the message that
 	// holds ToolCalls: the signed reasoning before them, for one. It is JSON, only
 	// the model that made it reads it, and leaving it out costs that model its
 	// train of thought. nil where there is nothing of the kind.
 	Opaque json.RawMessage `json:"opaque,omitempty"`
 	// ResponseModel is the model the provider says answered; may be empty.
-	ResponseModel string
+	ResponseModel string `json:"response_model,omitempty"`
 	// ResponseID is the provider's id of the reply; may be empty.
-	ResponseID string
+	ResponseID string `json:"response_id,omitempty"`
 }
 
 // Usage is the tokens of one call, retries included. The zero value means that nothing was billed.
 type Usage struct {
 	// InputTokens includes CachedInputTokens and CacheWriteTokens, whatever the
 	// provider's own way of counting.
-	InputTokens       int64
-	CachedInputTokens int64
-	CacheWriteTokens  int64
+	InputTokens       int64 `json:"input_tokens"`
+	CachedInputTokens int64 `json:"cached_input_tokens,omitempty"`
+	CacheWriteTokens  int64 `json:"cache_write_tokens,omitempty"`
 	// OutputTokens includes reasoning.
-	OutputTokens int64
+	OutputTokens int64 `json:"output_tokens"`
 	// Estimated says that the provider did not tell all of it, and the rest is our count.
-	Estimated bool
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 // possible refuses what cannot be, so that no server's slip becomes a bill:
