@@ -104,15 +104,26 @@ func (d *DB) ClaimTask(ctx context.Context, tenant, id, worker string, lease tim
 // TurnInSession implements Leases.
 func (d *DB) TurnInSession(ctx context.Context, tenant, sessionID string) (task DueTask, err error) {
 	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
-		task, err = queryOne[DueTask](ctx, q, `SELECT tenant, task_id, priority FROM (
-				SELECT tenant, task_id, priority, status FROM tasks
-				WHERE tenant = $2 AND session_id = $3 AND status < 4 AND (run_after <= @now OR attempt > 0)
-				ORDER BY create_time, task_id LIMIT 1) AS first
-			WHERE status = 1`, d.clock(), tenant, sessionID)
+		first, err := queryOne[turn](ctx, q, `SELECT tenant, task_id, priority, status FROM tasks
+			WHERE tenant = $2 AND session_id = $3 AND status < 4 AND (run_after <= @now OR attempt > 0)
+			ORDER BY create_time, task_id LIMIT 1`, d.clock(), tenant, sessionID)
+		if err == nil && first.status != StatusQueued {
+			err = ErrNotFound
+		}
+		task = first.DueTask
 		return err
 	})
 	return task, failing("looking for a session's next task", err)
 }
+
+// turn is a session's first task that is due.
+type turn struct {
+	DueTask
+
+	status Status
+}
+
+func (t *turn) columns() []any { return append(t.DueTask.columns(), &t.status) }
 
 // notClaimable is why the task could not be claimed.
 func (t *Task) notClaimable() error {

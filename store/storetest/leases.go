@@ -18,6 +18,7 @@ func leaseTests() map[string]func(*testing.T, *world) {
 		"a released task is claimed at once":              release,
 		"a task is tried again after a while":             retry,
 		"a cancel does not wait for the next try":         retryCancelled,
+		"the tasks of a session go in turn":               turnsInSession,
 	}
 }
 
@@ -156,4 +157,56 @@ func retryCancelled(t *testing.T, w *world) {
 	succeeds(t, err)
 	succeeds(t, w.RetryTask(t.Context(), task.Ref(), time.Hour, "the model is down"))
 	same(t, "that its cancel was asked", w.reclaim(t, "t1", "worker").CancelRequested, true)
+}
+
+// turnsInSession: the earliest that is due goes first, and nobody beside it.
+func turnsInSession(t *testing.T, w *world) {
+	submit := func(id string, after time.Duration) {
+		s := spec(id)
+		s.SessionID, s.RunAfter = "chat", w.clock.Now().Add(after)
+		_, _, err := w.SubmitTask(t.Context(), s)
+		succeeds(t, err)
+		w.clock.advance(time.Second)
+	}
+	next := func(want string) {
+		t.Helper()
+		task, err := w.TurnInSession(t.Context(), tenant, "chat")
+		if want == "" {
+			fails(t, err, store.ErrNotFound)
+			return
+		}
+		succeeds(t, err)
+		same(t, "whose turn it is", task.ID, want)
+	}
+	waits := func(id string) {
+		t.Helper()
+		_, err := w.ClaimTask(t.Context(), tenant, id, "worker", lease)
+		fails(t, err, store.ErrNotDue)
+	}
+	submit("later", time.Hour)
+	submit("one", 0)
+	submit("two", 0)
+	next("one")
+	waits("two")
+	one := w.reclaim(t, "one", "worker")
+	next("")
+	waits("two")
+
+	// One that is tried again keeps its place.
+	succeeds(t, w.RetryTask(t.Context(), one.Ref(), time.Minute, "oops"))
+	waits("two")
+	w.clock.advance(time.Minute)
+	next("one")
+	w.finish(t, w.reclaim(t, "one", "worker"), store.Ending{Status: store.StatusCompleted})
+	next("two")
+
+	// One whose time comes while another runs waits, too, and a lost one goes on.
+	two := w.reclaim(t, "two", "worker")
+	w.clock.advance(time.Hour)
+	waits("later")
+	two = w.reclaim(t, "two", "another")
+	w.finish(t, two, store.Ending{Status: store.StatusFailed})
+	w.finish(t, w.reclaim(t, "later", "worker"), store.Ending{Status: store.StatusCompleted})
+	next("")
+	same(t, "a session of its own", w.claim(t, "elsewhere").Status, store.StatusRunning)
 }

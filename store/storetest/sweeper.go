@@ -17,6 +17,8 @@ func sweeperTests() map[string]func(*testing.T, *world) {
 		"a task handed back is found when it may be claimed":    dueRetried,
 		"a limit that is not positive takes nothing":            noLimit,
 		"a task that has ended is not looked at":                dueEnded,
+		"all that wait can be woken":                            wakeAll,
+		"all leases can be broken":                              breakAll,
 		"due tasks come a few at a time, the longest due first": dueBatches,
 	}
 }
@@ -147,4 +149,28 @@ func dueBatches(t *testing.T, w *world) {
 	w.due(t, names[10:20]...)
 	w.due(t, names[20:]...)
 	w.due(t)
+}
+
+func wakeAll(t *testing.T, w *world) {
+	w.submit(t, "t1")
+	w.claim(t, "t2")
+	later := spec("t3")
+	later.RunAfter = w.clock.Now().Add(time.Hour)
+	_, _, err := w.SubmitTask(t.Context(), later)
+	succeeds(t, err)
+	w.due(t)
+	succeeds(t, w.WakeTasks(t.Context()))
+	w.due(t, "t1")
+	w.due(t)
+	succeeds(t, w.WakeTasks(t.Context()))
+	w.due(t, "t1")
+}
+
+func breakAll(t *testing.T, w *world) {
+	w.submit(t, "t1")
+	lost := w.claim(t, "t2")
+	succeeds(t, w.BreakLeases(t.Context()))
+	w.due(t, "t2")
+	same(t, "the attempt", w.reclaim(t, "t2", "another").Attempt, int64(2))
+	fails(t, w.ReleaseTask(t.Context(), lost.Ref(), 0), store.ErrFenced)
 }
