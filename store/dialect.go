@@ -23,6 +23,10 @@ import (
 //	@skip_locked at the end of a query for work: leave what others are taking
 //	@blob @key   column types: bytes, and text that is ordered by its bytes
 //	@clustered   at the end of a table: rows lie in the order of the primary key
+//	@serial      column type: a number that a row is given, its primary key
+//	@wordtable   the table of which words are in which memory: rowid, words
+//	@tsvector @tsquery  types: words parted by spaces, and one word to look for
+//	@matches     before the word that is looked for in a row of that table
 type dialect struct {
 	words *strings.Replacer
 	// ready maps statements to what they are in this dialect.
@@ -36,7 +40,8 @@ type dialect struct {
 func sqliteDialect() *dialect {
 	return &dialect{
 		words: strings.NewReplacer("@now", "$1", "@skip_locked", "",
-			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID"),
+			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID", "@serial", "INTEGER PRIMARY KEY",
+			"@wordtable", sqliteWordTable, "@tsvector", "TEXT", "@tsquery", "TEXT", "@matches", "memory_words MATCH"),
 		unavailable: sqliteUnavailable,
 		taken: func(err error) bool {
 			code := sqliteCode(err)
@@ -51,12 +56,28 @@ func postgresDialect() *dialect {
 		words: strings.NewReplacer(
 			"@now", "coalesce(CAST($1 AS BIGINT), CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT))",
 			"@skip_locked", "FOR UPDATE SKIP LOCKED",
-			"@blob", "BYTEA", "@key", `TEXT COLLATE "C"`, "@clustered", ""),
+			"@blob", "BYTEA", "@key", `TEXT COLLATE "C"`, "@clustered", "",
+			"@serial", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+			"@wordtable", postgresWordTable, "@tsvector", "tsvector", "@tsquery", "tsquery", "@matches", "memory_words.words @@"),
 		unavailable: postgresUnavailable,
 		taken:       func(err error) bool { return postgresCode(err) == "23505" },
 		invalid:     func(err error) bool { return strings.HasPrefix(postgresCode(err), "22") },
 	}
 }
+
+// The words come in their final form, so the tokenizer only parts them at
+// spaces. No text is kept, and of a word no more than which memories have it.
+const sqliteWordTable = `CREATE VIRTUAL TABLE memory_words
+	USING fts5(words, content='', contentless_delete=1, detail=none, tokenize='ascii');
+CREATE TRIGGER memories_deleted AFTER DELETE ON memories BEGIN
+	DELETE FROM memory_words WHERE rowid = old.number;
+END`
+
+const postgresWordTable = `CREATE TABLE memory_words (
+	rowid BIGINT   NOT NULL PRIMARY KEY REFERENCES memories (number) ON DELETE CASCADE,
+	words tsvector NOT NULL
+);
+CREATE INDEX memory_words_by_word ON memory_words USING gin (words)`
 
 // sql is a statement in this dialect.
 func (d *dialect) sql(statement string) string {

@@ -30,9 +30,11 @@ type Sessions interface {
 	// ErrPageToken.
 	ListSessions(ctx context.Context, tenant, userID string, page Page) (sessions []Session, next string, err error)
 
-	// DeleteSession deletes a session, its messages and its tasks with all
-	// that belongs to them, or returns ErrNotFound. Usage is kept, for it has
-	// been paid for. Whoever runs in the session finds itself fenced off.
+	// DeleteSession deletes a session, its messages, its tasks with all that
+	// belongs to them, and the memories that were saved in it. It returns
+	// ErrNotFound when there is neither the session nor such a memory. Usage is
+	// kept, for it has been paid for. Whoever runs in the session finds itself
+	// fenced off.
 	DeleteSession(ctx context.Context, tenant, id string) error
 }
 
@@ -137,8 +139,13 @@ func (d *DB) DeleteSession(ctx context.Context, tenant, id string) error {
 		if _, err := q.exec(ctx, "DELETE FROM tasks WHERE tenant = $1 AND session_id = $2", tenant, id); err != nil {
 			return err
 		}
+		forgotten, err := q.exec(ctx,
+			"DELETE FROM memories WHERE tenant = $1 AND session_id = $2 AND session_id <> ''", tenant, id)
+		if err != nil {
+			return err
+		}
 		deleted, err := q.exec(ctx, "DELETE FROM sessions WHERE tenant = $1 AND session_id = $2", tenant, id)
-		if err == nil && deleted == 0 {
+		if err == nil && deleted+forgotten == 0 {
 			err = ErrNotFound
 		}
 		return err

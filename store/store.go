@@ -1,6 +1,6 @@
 // Package store keeps everything that must survive: tasks, their journals and
-// events, sessions, usage, schedules and webhook deliveries, in a SQLite file
-// or in PostgreSQL. It must not know what a run does, nor of gRPC or NATS.
+// events, sessions, memories, usage, schedules and webhook deliveries, in a
+// SQLite file or in PostgreSQL. It must not know what a run does, nor of gRPC or NATS.
 package store
 
 import (
@@ -31,6 +31,7 @@ import (
 type Store interface {
 	Queue
 	Conversations
+	Memories
 	Usage
 	Schedules
 	Deliveries

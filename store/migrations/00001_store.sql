@@ -117,6 +117,20 @@ CREATE TABLE messages (
 ) @clustered;
 CREATE INDEX messages_window ON messages (tenant, session_id, tokens_before, position);
 
+CREATE TABLE memories (
+    number      @serial,
+    tenant      @key   NOT NULL,
+    memory_id   @key   NOT NULL,
+    user_id     @key   NOT NULL,
+    session_id  @key   NOT NULL,
+    create_time BIGINT NOT NULL,
+    content     TEXT   NOT NULL
+);
+CREATE UNIQUE INDEX memories_id ON memories (tenant, memory_id);
+CREATE INDEX memories_of_user ON memories (tenant, user_id, create_time, memory_id);
+CREATE INDEX memories_of_session ON memories (tenant, session_id) WHERE session_id <> '';
+@wordtable;
+
 CREATE TABLE usage (
     tenant             @key    NOT NULL,
     usage_id           @key    NOT NULL,
