@@ -132,14 +132,17 @@ func TestGarbageAmongMessages(t *testing.T) {
 
 func TestServersThatNeverConnect(t *testing.T) {
 	t.Parallel()
-	for role, says := range map[string]string{
-		"deaf":         "deadline exceeded",
-		"dies at once": "EOF",
+	for role, c := range map[string]struct {
+		within time.Duration
+		says   string
+	}{
+		"deaf":         {200 * time.Millisecond, "deadline exceeded"},
+		"dies at once": {0, "EOF"},
 	} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			s, log := startFake(t, role, Config{ConnectTimeout: 200 * time.Millisecond})
-			log.await(t, 0, "mcp server is down", says)
+			s, log := startFake(t, role, Config{ConnectTimeout: c.within})
+			log.await(t, 0, "mcp server is down", c.says)
 			if tools := s.Tools(); len(tools) > 0 {
 				t.Errorf("there are tools: %q", names(tools))
 			}

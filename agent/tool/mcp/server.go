@@ -85,6 +85,7 @@ type Server struct {
 	log     *slog.Logger
 	tools   atomic.Pointer[[]*tool.Tool]
 	line    line
+	dial    func(context.Context) wire
 	once    sync.Once
 	settled chan struct{}
 }
@@ -120,6 +121,7 @@ func New(cfg Config) (*Server, error) {
 		settled: make(chan struct{}),
 		line:    line{changed: make(chan struct{})},
 	}
+	s.dial = s.newWire
 	s.tools.Store(new([]*tool.Tool))
 	return s, nil
 }

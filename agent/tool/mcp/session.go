@@ -68,7 +68,7 @@ type session struct {
 func (s *Server) open(ctx context.Context, turn int) (*session, error) {
 	x := &session{
 		server:  s,
-		wire:    s.newWire(ctx),
+		wire:    s.dial(ctx),
 		changed: make(chan struct{}, 1),
 		doubted: make(chan struct{}, 1),
 		broken:  make(chan struct{}),
