@@ -243,7 +243,7 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	if err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}
-	defer func() { _ = sub.Unsubscribe() }() // else the connection has ended
+	defer func() { _ = sub.Unsubscribe() }() // else it is gone already
 	if err := l.bus.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+l.stream()+"."+consumer, inbox, body); err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}
@@ -251,13 +251,30 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	select {
 	case msg = <-answers:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("asking for a task: %w", ctx.Err())
+		if msg = l.giveUp(sub, answers); msg == nil {
+			return nil, fmt.Errorf("asking for a task: %w", ctx.Err())
+		}
 	}
 	if msg.Header.Get("Status") != "" || msg.Reply == "" {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	tenant, task, _ := strings.Cut(string(msg.Data), "/")
 	return &Delivery{Tenant: tenant, Task: task, conn: l.bus.conn, reply: msg.Reply}, nil
+}
+
+// giveUp takes a pull back from the server, and returns what the server had sent
+// before it heard of that; nil for nothing.
+func (l *lane) giveUp(sub *nats.Subscription, answers <-chan *nats.Msg) *nats.Msg {
+	const heard = 200 * time.Millisecond
+	if sub.Drain() != nil || l.bus.conn.FlushTimeout(heard) != nil {
+		return nil // NATS is away; the task is another's in AckWait
+	}
+	select {
+	case msg := <-answers:
+		return msg
+	default:
+		return nil
+	}
 }
 
 func signal(c chan struct{}) {

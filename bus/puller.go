@@ -17,10 +17,11 @@ type Puller struct {
 	asked   [laneCount]bool // a pull waits in the server
 	come    chan *Delivery  // for Next
 	pulls   sync.WaitGroup
+	closed  chan struct{}
 }
 
 // NewPuller returns a puller for one goroutine.
-func (b *Bus) NewPuller() *Puller { return &Puller{bus: b, come: make(chan *Delivery, 1)} }
+func (b *Bus) NewPuller() *Puller { return &Puller{bus: b, come: make(chan *Delivery, 1), closed: make(chan struct{})} }
 
 // turns says which lane is looked at first, in turn.
 var turns = [...]int{
@@ -98,6 +99,7 @@ func (p *Puller) wait(ctx context.Context, lane int) bool {
 		defer cancel()
 		select {
 		case <-reconnection: // the server has forgotten the pull
+		case <-p.closed:
 		case <-stop:
 		}
 	}()
@@ -105,7 +107,10 @@ func (p *Puller) wait(ctx context.Context, lane int) bool {
 	close(stop)
 	if err != nil {
 		timer := time.NewTimer(pause)
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-p.closed:
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,6 +139,9 @@ func (p *Puller) refuse() {
 	}
 }
 
-// Close waits for the pulls that are with the server; what they bring is given
-// back. Next must not be called any more.
-func (p *Puller) Close() { p.pulls.Wait() }
+// Close takes back the pulls that are with the server; what they have brought is
+// given to others. Next must not be called any more, and Close once.
+func (p *Puller) Close() {
+	close(p.closed)
+	p.pulls.Wait()
+}
