@@ -21,7 +21,9 @@ type Puller struct {
 }
 
 // NewPuller returns a puller for one goroutine.
-func (b *Bus) NewPuller() *Puller { return &Puller{bus: b, come: make(chan *Delivery, 1), closed: make(chan struct{})} }
+func (b *Bus) NewPuller() *Puller {
+	return &Puller{bus: b, come: make(chan *Delivery, 1), closed: make(chan struct{})}
+}
 
 // turns says which lane is looked at first, in turn.
 var turns = [...]int{
