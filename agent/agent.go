@@ -31,6 +31,9 @@ type Agent struct {
 	Models []model.Model
 	// Tools may be called by the model.
 	Tools []*tool.Tool
+	// Sources are tools that come and go; a run has those that are there when it
+	// begins.
+	Sources []tool.Source
 	// MaxIterations bounds the model calls of a run; positive.
 	MaxIterations int
 	// MaxOutputTokens bounds each reply; positive.

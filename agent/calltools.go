@@ -170,7 +170,7 @@ func (r *Run) callTool(ctx context.Context, call model.ToolCall) outcome {
 		result.output = output
 	}
 	result.latency = time.Since(begin)
-	r.runner.telemetry.endTool(ctx, span, r.agent.metrics, call.Name, result)
+	r.runner.telemetry.endTool(ctx, span, r, call.Name, result)
 	return result
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"strings"
+	"sync"
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"go.opentelemetry.io/otel/attribute"
@@ -81,11 +82,20 @@ type agentMetrics struct {
 	outcomes    map[agentv1.StopReason]metric.MeasurementOption
 	invoked     metric.MeasurementOption
 	failed      map[agentv1.StopReason]metric.MeasurementOption
-	tools       map[string]*toolMetrics
+	tools       sync.Map // of *toolMetrics, by name
 	unknownTool *toolMetrics
 }
 
-func newAgentMetrics(name string, tools []string) *agentMetrics {
+// tool is what is recorded of a tool that the agent has.
+func (m *agentMetrics) tool(name string) *toolMetrics {
+	if known, ok := m.tools.Load(name); ok {
+		return known.(*toolMetrics) //nolint:forcetypeassert // nothing else is stored
+	}
+	made, _ := m.tools.LoadOrStore(name, newToolMetrics(name))
+	return made.(*toolMetrics) //nolint:forcetypeassert // see above
+}
+
+func newAgentMetrics(name string) *agentMetrics {
 	invoked := []attribute.KeyValue{
 		attribute.String("gen_ai.operation.name", "invoke_agent"),
 		attribute.String("gen_ai.agent.name", name),
@@ -95,7 +105,6 @@ func newAgentMetrics(name string, tools []string) *agentMetrics {
 		outcomes:    map[agentv1.StopReason]metric.MeasurementOption{},
 		invoked:     option(invoked),
 		failed:      map[agentv1.StopReason]metric.MeasurementOption{},
-		tools:       map[string]*toolMetrics{},
 		unknownTool: newToolMetrics("_OTHER"),
 	}
 	for number := range agentv1.StopReason_name {
@@ -105,9 +114,6 @@ func newAgentMetrics(name string, tools []string) *agentMetrics {
 			attribute.String("outcome", stopName(reason)),
 		})
 		m.failed[reason] = option(invoked, attribute.String("error.type", stopName(reason)))
-	}
-	for _, tool := range tools {
-		m.tools[tool] = newToolMetrics(tool)
 	}
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,6 +67,7 @@ type configured struct {
 	tools   toolset
 	models  []pricedModel
 	metrics *agentMetrics
+	mixed   atomic.Pointer[mixture]
 }
 
 // pricedModel is a model and what is known of it.
@@ -111,7 +113,7 @@ func (r *Runner) configure(a Agent, prices model.Prices) (*configured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent %q: %w", a.Name, err)
 	}
-	c := &configured{Agent: a, tools: tools, metrics: newAgentMetrics(a.Name, tools.names)}
+	c := &configured{Agent: a, tools: tools, metrics: newAgentMetrics(a.Name)}
 	for _, m := range a.Models {
 		price, priced := prices.Lookup(m.Name())
 		c.models = append(c.models, pricedModel{
@@ -218,10 +220,14 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	tools, err := agent.toolsNow()
+	if err != nil {
+		return nil, err
+	}
 	return &Run{
 		runner:   r,
 		agent:    agent,
-		tools:    &agent.tools,
+		tools:    tools,
 		id:       id,
 		session:  session,
 		user:     req.UserID,

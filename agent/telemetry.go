@@ -169,10 +169,10 @@ func (t *telemetry) startTool(ctx context.Context, run trace.Span, call model.To
 	return ctx, span //nolint:spancheck // see above.
 }
 
-func (t *telemetry) endTool(ctx context.Context, span trace.Span, of *agentMetrics, name string, o outcome) {
-	tool, known := of.tools[name]
-	if !known {
-		tool = of.unknownTool
+func (t *telemetry) endTool(ctx context.Context, span trace.Span, r *Run, name string, o outcome) {
+	tool := r.agent.metrics.unknownTool
+	if _, known := r.tools.byName[name]; known {
+		tool = r.agent.metrics.tool(name)
 	}
 	t.toolCalls.Add(ctx, 1, tool.called)
 	executed := tool.executed

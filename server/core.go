@@ -23,6 +23,7 @@ type core struct {
 	end       context.CancelCauseFunc // ends the calls that run
 	leave     context.CancelCauseFunc // ends the calls that only watch
 	durable   *durable                // nil for a server without a memory
+	tools     *toolServers
 	telemetry *telemetry.Telemetry
 }
 
@@ -35,14 +36,17 @@ func openCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, la
 	}
 	c := &core{health: health.NewServer(), calls: &calls{}, telemetry: told}
 	if err := c.open(ctx, cfg, transport, lasting); err != nil {
-		return nil, errors.Join(err, c.closeDurable(), told.Shutdown(ctx))
+		return nil, errors.Join(err, c.closeDurable(), c.tools.stop(), told.Shutdown(ctx))
 	}
 	return c, nil
 }
 
-func (c *core) open(ctx context.Context, cfg Config, transport []grpc.ServerOption, lasting bool) error {
+func (c *core) open(ctx context.Context, cfg Config, transport []grpc.ServerOption, lasting bool) (err error) {
 	told := c.telemetry
-	runner, err := newRunner(ctx, cfg, told)
+	if c.tools, err = startToolServers(ctx, cfg); err != nil {
+		return err
+	}
+	runner, err := newRunner(ctx, cfg, told, c.tools)
 	if err != nil {
 		return err
 	}
@@ -127,5 +131,5 @@ func (c *core) report(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 // that takes at most.
 func (c *core) close(ctx context.Context) error {
 	c.end(errShuttingDown)
-	return errors.Join(stop(c.grpc), c.closeDurable(), c.telemetry.Shutdown(ctx))
+	return errors.Join(stop(c.grpc), c.closeDurable(), c.tools.stop(), c.telemetry.Shutdown(ctx))
 }

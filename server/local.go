@@ -17,6 +17,10 @@ import (
 // localBuffer is how many bytes may be on their way in each direction.
 const localBuffer = 64 << 10
 
+// toolsWithin is how long a local server waits for MCP servers: its only run
+// has the tools that are there when it begins.
+const toolsWithin = 15 * time.Second
+
 // Local is a server in this process's memory, for its only client. It opens no
 // port, asks for no key and limits nobody.
 type Local struct {
@@ -28,7 +32,10 @@ type Local struct {
 // StartLocal serves the agents of file until Close. A nil log is none.
 func StartLocal(ctx context.Context, file *config.File, log *slog.Logger) (*Local, error) {
 	cfg := DefaultConfig()
-	cfg.File = &config.File{Agents: file.Agents, Providers: file.Providers, Prices: file.Prices}
+	cfg.File = &config.File{
+		Agents: file.Agents, Providers: file.Providers, Prices: file.Prices,
+		MCPServers: file.MCPServers, HTTPGet: file.HTTPGet,
+	}
 	cfg.RateLimit = 0
 	cfg.StallTimeout = 24 * time.Hour // its reader may be a pager
 	cfg.Log = log
@@ -39,6 +46,7 @@ func StartLocal(ctx context.Context, file *config.File, log *slog.Logger) (*Loca
 	if err != nil {
 		return nil, err
 	}
+	core.tools.settle(ctx, toolsWithin)
 	pipe := bufconn.Listen(localBuffer)
 	conn, err := grpc.NewClient("passthrough:///local",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -30,7 +30,7 @@ func LoadFile(path string) (*config.File, error) {
 }
 
 // newRunner makes the agents that cfg writes down.
-func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry) (*agent.Runner, error) {
+func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry, tools *toolServers) (*agent.Runner, error) {
 	prices, err := model.DefaultPrices()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry) (*age
 	maps.Copy(prices, cfg.File.Prices)
 	log := cfg.Log.With(slog.String("logger", "runwire.agent"))
 	build := newBuilder(cfg.File.Providers)
-	build.httpGet = cfg.File.HTTPGet
+	build.httpGet, build.tools = cfg.File.HTTPGet, tools
 	agents := make([]agent.Agent, len(cfg.File.Agents))
 	for i, a := range cfg.File.Agents {
 		if agents[i], err = build.agent(a); err != nil {
@@ -71,6 +71,7 @@ type builder struct {
 	clients   map[string]*http.Client // by provider
 	models    map[string]model.Model  // by name; offline ones are each agent's own
 	httpGet   *config.HTTPGet         // nil for none
+	tools     *toolServers
 }
 
 func newBuilder(providers []config.Provider) *builder {
@@ -96,6 +97,7 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		HistoryTokens:   a.MaxHistoryTokens,
 		MaxCost:         a.MaxCostPerRun,
 		Timeout:         a.Timeout,
+		Sources:         b.tools.chosen(a.ServerTools),
 	}
 	for _, name := range a.Models {
 		m, err := b.model(name, a.OfflineOptions)
