@@ -32,7 +32,7 @@ func showTask(w io.Writer, task *agentv1.Task) error {
 	if task.GetAttempt() > 1 {
 		facts.fact("attempt", strconv.FormatInt(task.GetAttempt(), 10))
 	}
-	facts.fact("events", strconv.FormatInt(task.GetLastSequence(), 10))
+	facts.fact("sequence", strconv.FormatInt(task.GetLastSequence(), 10))
 	facts.fact("error", task.GetError())
 	for _, delivery := range task.GetWebhookDeliveries() {
 		facts.fact("webhook", describeDelivery(delivery))

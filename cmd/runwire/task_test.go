@@ -135,7 +135,7 @@ due       2026-03-01T09:30:00Z
 started   2026-03-01T09:30:00Z
 finished  2026-03-01T10:30:00Z
 attempt   2
-events    12
+sequence  12
 webhook   https://example.com pending, try 3: 503, next 2026-03-01T08:30:00Z
 run       1020 tokens (1000 in, 20 out), $0.00012, 1.23 s
 
@@ -149,7 +149,7 @@ It is
 status    running, being cancelled
 priority  normal
 created   2026-03-01T08:30:00Z
-events    0
+sequence  0
 error     worker lost
 `},
 	} {
