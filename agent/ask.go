@@ -89,7 +89,7 @@ func (r *Run) recall(ctx context.Context) bool {
 		r.asked, r.spoke = m.Name(), true
 		r.reply = step.Reply
 		r.said.WriteString(step.Text)
-		if step.Text != "" && r.iterations > r.past.whole {
+		if step.Text != "" && !r.past.told(r.iterations) {
 			r.events.speak(ctx, step.Text, false)
 		}
 		r.identify(r.reply.ToolCalls)

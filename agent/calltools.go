@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,57 +35,90 @@ var errUnknownOutcome = &tool.Error{
 
 // callTools calls a reply's tools in parallel, tells of them in the order in
 // which the model asked, and adds both sides to the conversation. Those that
-// have ended before an interruption are not called again. A non-nil ending is
-// the run's.
+// have ended before an interruption are not called again, and those that a
+// person must agree to not before. A non-nil ending is the run's.
 func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
-	ended, begun := r.past.toolSteps()
+	done := r.past.toolSteps()
+	waiting := r.undecided(calls, &done)
+	if len(waiting) > 0 && r.journal == nil {
+		return r.awaits(waiting)
+	}
+	r.startedTools(ctx, calls)
+	r.messages = append(r.messages, model.Message{
+		Role: model.RoleAssistant, Text: r.said.String(), ToolCalls: calls, Opaque: r.reply.Opaque,
+	})
+	r.said.Reset()
+
+	outcomes, missing := known(calls, waiting, &done)
+	if end := r.keep(ctx, r.beginning(calls, missing)...); end != nil {
+		return end
+	}
+	r.startTools(ctx, calls, missing, outcomes)
+	for i, made := range outcomes {
+		if made == nil {
+			continue
+		}
+		result := <-made
+		before := done.ended[calls[i].ID] != nil
+		r.finishTool(ctx, calls[i], result, before && r.iterations == r.past.paused)
+		if i == len(calls)-1 && len(waiting) == 0 {
+			r.finishIteration(ctx) // so that a journal has it with the last step
+		}
+		if before || result.cutOff() {
+			continue
+		}
+		if end := r.keep(ctx, result.step(calls[i].ID)); end != nil {
+			for _, rest := range outcomes[i+1:] {
+				if rest != nil {
+					<-rest // no goroutine is left behind
+				}
+			}
+			return end
+		}
+	}
+	if len(waiting) > 0 {
+		return r.pause(ctx, waiting)
+	}
+	return nil
+}
+
+// startedTools tells that calls begin.
+func (r *Run) startedTools(ctx context.Context, calls []model.ToolCall) {
 	for _, call := range calls {
 		r.toolCalls = append(r.toolCalls, call.Name)
+		if r.past.told(r.iterations) {
+			continue
+		}
 		r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallStarted{
 			ToolCallStarted: &agentv1.ToolCallStarted{
 				ToolCallId: call.ID, Tool: call.Name, ArgumentsJson: call.Arguments,
 			},
 		}})
 	}
-	r.messages = append(r.messages, model.Message{
-		Role: model.RoleAssistant, Text: r.said.String(), ToolCalls: calls, Opaque: r.reply.Opaque,
-	})
-	r.said.Reset()
+}
 
-	outcomes := make([]chan outcome, len(calls))
-	var missing []int
+// known are the outcomes of calls, those in it that are known already, and
+// which ones are missing. There is none of a call that waits for a person.
+func known(calls, waiting []model.ToolCall, done *toolSteps) (outcomes []chan outcome, missing []int) {
+	outcomes = make([]chan outcome, len(calls))
 	for i, call := range calls {
+		if slices.ContainsFunc(waiting, func(w model.ToolCall) bool { return w.ID == call.ID }) {
+			continue
+		}
 		outcomes[i] = make(chan outcome, 1)
-		switch step := ended[call.ID]; {
+		decision := done.decided[call.ID]
+		switch step := done.ended[call.ID]; {
 		case step != nil:
 			outcomes[i] <- step.outcome()
-		case begun[call.ID]:
+		case done.begun[call.ID]:
 			outcomes[i] <- outcome{err: errUnknownOutcome}
+		case decision != nil && !decision.Approved:
+			outcomes[i] <- decision.outcome()
 		default:
 			missing = append(missing, i)
 		}
 	}
-	if end := r.keep(ctx, r.beginning(calls, missing)...); end != nil {
-		return end
-	}
-	r.startTools(ctx, calls, missing, outcomes)
-	for i, done := range outcomes {
-		result := <-done
-		r.finishTool(ctx, calls[i], result)
-		if i == len(calls)-1 {
-			r.finishIteration(ctx) // so that a journal has it with the last step
-		}
-		if ended[calls[i].ID] != nil {
-			continue
-		}
-		if end := r.keep(ctx, result.step(calls[i].ID)); end != nil {
-			for _, rest := range outcomes[i+1:] {
-				<-rest // no goroutine is left behind
-			}
-			return end
-		}
-	}
-	return nil
+	return outcomes, missing
 }
 
 // beginning are the steps to journal before calls that must not be made twice.
@@ -97,6 +131,10 @@ func (r *Run) beginning(calls []model.ToolCall, missing []int) []Step {
 	}
 	return steps
 }
+
+// cutOff says whether the run's end has ended the call. That is no outcome: who
+// takes the run over makes the call again, if it may be.
+func (o *outcome) cutOff() bool { return o.err != nil && o.err.Type == tool.Cancelled }
 
 // step is the outcome as it is journaled.
 func (o *outcome) step(callID string) Step {
@@ -181,8 +219,9 @@ func toolError(err error) *tool.Error {
 	return &tool.Error{Type: tool.Failed, Message: "the tool failed", Err: err}
 }
 
-// finishTool tells callers and the model what came of a call.
-func (r *Run) finishTool(ctx context.Context, call model.ToolCall, result outcome) {
+// finishTool tells the model what came of a call, and callers unless they were
+// told.
+func (r *Run) finishTool(ctx context.Context, call model.ToolCall, result outcome, before bool) {
 	finished := &agentv1.ToolCallFinished{
 		ToolCallId: call.ID, Tool: call.Name, Output: result.output, Latency: durationpb.New(result.latency),
 	}
@@ -195,6 +234,8 @@ func (r *Run) finishTool(ctx context.Context, call model.ToolCall, result outcom
 				slog.String("tool", call.Name), slog.Any("error", result.err.Err))
 		}
 	}
-	r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallFinished{ToolCallFinished: finished}})
+	if !before {
+		r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallFinished{ToolCallFinished: finished}})
+	}
 	r.messages = append(r.messages, model.Message{Role: model.RoleTool, Text: told, ToolCallID: call.ID})
 }

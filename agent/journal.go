@@ -28,6 +28,11 @@ type Step struct {
 	Begun string `json:"begun,omitempty"`
 	// Tool is a tool call that has ended.
 	Tool *ToolStep `json:"tool,omitempty"`
+	// Asked is the try in which the run paused, with all its events kept, until
+	// a person has decided about tool calls.
+	Asked int32 `json:"asked,omitempty"`
+	// Decided is what the person has said to one of them.
+	Decided *Decision `json:"decided,omitempty"`
 }
 
 // ModelStep is a model call that has ended.
@@ -100,19 +105,26 @@ type past struct {
 	steps []Step
 	// whole is how many of its iterations are: those are not told again.
 	whole int32
+	// paused is the iteration in which the last try waited for a person, and
+	// that was told up to there; 0 for none.
+	paused int32
 }
 
 // newPast finds out how many iterations are whole: their model has replied,
 // and each of their tool calls has ended.
-func newPast(steps []Step) past {
+func newPast(steps []Step, attempt int32) past {
 	p := past{steps: slices.Clone(steps)}
 	open := -1 // tool calls that the last reply still waits for; -1 before the first
+	asked := int32(0)
 	for _, step := range steps {
 		switch {
 		case step.Model != nil && !step.Model.Failed:
-			open = len(step.Model.Reply.ToolCalls)
+			open, asked = len(step.Model.Reply.ToolCalls), 0
 		case step.Tool != nil:
 			open--
+		case step.Asked > 0:
+			asked = step.Asked
+			continue
 		default:
 			continue
 		}
@@ -120,8 +132,14 @@ func newPast(steps []Step) past {
 			p.whole++
 		}
 	}
+	if open > 0 && asked > 0 && asked == attempt-1 {
+		p.paused = p.whole + 1
+	}
 	return p
 }
+
+// told says whether all of an iteration up to its tool calls was told before.
+func (p *past) told(iteration int32) bool { return iteration <= p.whole || iteration == p.paused }
 
 // modelStep takes the next step if it is a model's.
 func (p *past) modelStep() *ModelStep {
@@ -133,24 +151,34 @@ func (p *past) modelStep() *ModelStep {
 	return step
 }
 
-// toolSteps takes all steps of tools up to the next model's: which calls have
-// ended, and which have begun.
-func (p *past) toolSteps() (ended map[string]*ToolStep, begun map[string]bool) {
+// toolSteps is what was done about a reply's tool calls, by their ids.
+type toolSteps struct {
+	ended   map[string]*ToolStep
+	begun   map[string]bool
+	decided map[string]*Decision
+}
+
+// toolSteps takes all steps of tools up to the next model's.
+func (p *past) toolSteps() toolSteps {
+	var done toolSteps
+	if len(p.steps) == 0 {
+		return done
+	}
+	done = toolSteps{
+		ended: make(map[string]*ToolStep), begun: make(map[string]bool), decided: make(map[string]*Decision),
+	}
 	for len(p.steps) > 0 && p.steps[0].Model == nil {
-		if step := p.steps[0].Tool; step != nil {
-			if ended == nil {
-				ended = make(map[string]*ToolStep)
-			}
-			ended[step.ID] = step
-		} else {
-			if begun == nil {
-				begun = make(map[string]bool)
-			}
-			begun[p.steps[0].Begun] = true
+		switch step := p.steps[0]; {
+		case step.Tool != nil:
+			done.ended[step.Tool.ID] = step.Tool
+		case step.Decided != nil:
+			done.decided[step.Decided.ID] = step.Decided
+		case step.Begun != "":
+			done.begun[step.Begun] = true
 		}
 		p.steps = p.steps[1:]
 	}
-	return ended, begun
+	return done
 }
 
 // keep journals steps, and the model calls that were not journaled yet. It
@@ -207,7 +235,7 @@ func (r *Run) Turn() []model.Message {
 	if said := r.said.String(); said != "" {
 		turn = append(turn, model.Message{Role: model.RoleAssistant, Text: said})
 	}
-	if len(turn) == 1 {
+	if len(turn) == 1 || r.waits {
 		return nil
 	}
 	return turn

@@ -45,6 +45,7 @@ type Run struct {
 	callIDs    map[string]struct{}
 	said       strings.Builder // since the last tool call
 	spoke      bool            // anything at all has come of a model
+	waits      bool            // it can not go on without a person
 }
 
 // errTimeout is the cause of a context that ended at the run's own deadline.
@@ -65,6 +66,8 @@ type ending struct {
 	unavailable bool
 	// lost: the run is no longer this caller's.
 	lost *JournalError
+	// approval: a person must decide before the run goes on.
+	approval *ApprovalError
 }
 
 // Execute runs the agent to its end. It writes the run's events to events, of
@@ -72,9 +75,9 @@ type ending struct {
 //
 // When ctx ends, the run ends with STOP_REASON_TIMEOUT or _CANCELLED and keeps
 // what it has; ctx's own deadline is met with a margin, so that the result can
-// still be delivered. The only errors are an *UnavailableError and a
-// *JournalError, with which the events end without `finished`, and what a bug
-// makes.
+// still be delivered. The only errors are an *UnavailableError, a *JournalError
+// and an *ApprovalError, with which the events end without `finished`, and what
+// a bug makes.
 func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, error) {
 	begin := time.Now()
 	defer events.close()
@@ -92,6 +95,9 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	if end.lost != nil {
 		return nil, end.lost
 	}
+	if end.approval != nil {
+		return nil, r.wait(end.approval)
+	}
 	latency := time.Since(begin)
 	r.runner.telemetry.endRun(ctx, r, end, latency)
 	r.log(ctx, end)
@@ -108,7 +114,18 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	return result, nil
 }
 
-// begin tells that the run has begun, or begins again.
+// wait leaves the run to a person.
+func (r *Run) wait(needed *ApprovalError) error {
+	r.waits = true
+	r.runner.telemetry.pauseRun(r)
+	if r.ended != nil {
+		r.ended(r)
+	}
+	return needed
+}
+
+// begin tells that the run has begun, or begins again. One that goes on behind a
+// person's decision tells nothing.
 func (r *Run) begin(ctx context.Context) {
 	if r.resume == nil || !r.resume.Told {
 		started := &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
@@ -122,6 +139,9 @@ func (r *Run) begin(ctx context.Context) {
 	if r.resume == nil {
 		return
 	}
+	if r.past = newPast(r.resume.Steps, r.resume.Attempt); r.past.paused > 0 {
+		return // nothing was lost
+	}
 	retrying := &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
 		Retrying: &agentv1.Retrying{Attempt: r.resume.Attempt, Reason: r.resume.Reason},
 	}}
@@ -129,7 +149,6 @@ func (r *Run) begin(ctx context.Context) {
 		retrying.Merged = r.resume.Skipped
 	}
 	r.events.emit(ctx, retrying)
-	r.past = newPast(r.resume.Steps)
 }
 
 // tell emits an event, unless it is of an iteration that was told before.

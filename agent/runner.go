@@ -197,8 +197,8 @@ type Request struct {
 	Journal Journal
 	// Resume is how a run goes on that was interrupted; nil for the first try.
 	Resume *Resume
-	// Ended is called when the run has ended, before that is told; nil is
-	// nothing to do.
+	// Ended is called when the run has ended, or waits for a person, before
+	// that is told; nil is nothing to do.
 	Ended func(run *Run)
 	// LastTry: nobody runs it again when no model answers, so that it ends with
 	// `finished` then, too.

@@ -88,6 +88,12 @@ func (t *telemetry) endRun(ctx context.Context, r *Run, end *ending, latency tim
 	}
 }
 
+// pauseRun marks the span of a run that waits for a person. It is not counted:
+// it has not ended.
+func (*telemetry) pauseRun(r *Run) {
+	r.span.SetAttributes(attribute.String("runwire.run.stop_reason", "waiting_approval"))
+}
+
 // startChat starts a model call's span. There is none under a run whose own
 // span is not recorded.
 func (t *telemetry) startChat(ctx context.Context, run trace.Span, m *pricedModel, req *model.Request) (context.Context, trace.Span) {

@@ -92,15 +92,16 @@ func open(method string) bool {
 
 // scopes is what a key needs for each method of the contract.
 var scopes = map[string]Scope{
-	agentv1.AgentService_Run_FullMethodName:          ScopeRun,
-	agentv1.AgentService_StreamRun_FullMethodName:    ScopeRun,
-	agentv1.AgentService_EstimateCost_FullMethodName: ScopeRun,
-	agentv1.AgentService_ListAgents_FullMethodName:   scopeAny,
-	agentv1.AgentService_SubmitTask_FullMethodName:   ScopeTasks,
-	agentv1.AgentService_GetTask_FullMethodName:      ScopeTasks,
-	agentv1.AgentService_ListTasks_FullMethodName:    ScopeTasks,
-	agentv1.AgentService_CancelTask_FullMethodName:   ScopeTasks,
-	agentv1.AgentService_WatchTask_FullMethodName:    ScopeTasks,
+	agentv1.AgentService_Run_FullMethodName:             ScopeRun,
+	agentv1.AgentService_StreamRun_FullMethodName:       ScopeRun,
+	agentv1.AgentService_EstimateCost_FullMethodName:    ScopeRun,
+	agentv1.AgentService_ListAgents_FullMethodName:      scopeAny,
+	agentv1.AgentService_SubmitTask_FullMethodName:      ScopeTasks,
+	agentv1.AgentService_GetTask_FullMethodName:         ScopeTasks,
+	agentv1.AgentService_ListTasks_FullMethodName:       ScopeTasks,
+	agentv1.AgentService_CancelTask_FullMethodName:      ScopeTasks,
+	agentv1.AgentService_WatchTask_FullMethodName:       ScopeTasks,
+	agentv1.AgentService_ResolveApproval_FullMethodName: ScopeTasks,
 
 	agentv1.SessionService_ListSessions_FullMethodName:  ScopeRun,
 	agentv1.SessionService_GetSession_FullMethodName:    ScopeRun,

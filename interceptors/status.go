@@ -55,6 +55,11 @@ func AlreadyExists(reason, message string) *Error {
 	return newError(codes.AlreadyExists, message, &errdetails.ErrorInfo{Reason: reason, Domain: domain})
 }
 
+// FailedPrecondition says why the call cannot be done as things stand.
+func FailedPrecondition(reason, message string) *Error {
+	return newError(codes.FailedPrecondition, message, &errdetails.ErrorInfo{Reason: reason, Domain: domain})
+}
+
 // ResourceExhausted says which limits were reached and when to come back.
 func ResourceExhausted(message string, retry time.Duration, violations ...*errdetails.QuotaFailure_Violation) *Error {
 	return newError(codes.ResourceExhausted, message,

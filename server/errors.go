@@ -44,6 +44,12 @@ func errorRules() []interceptors.ErrorRule {
 		as(func(unavailable *agent.UnavailableError) *interceptors.Error {
 			return interceptors.Unavailable("no model answered", retryAfter(unavailable))
 		}),
+		as(func(needed *agent.ApprovalError) *interceptors.Error {
+			return interceptors.FailedPrecondition("APPROVAL_NEEDED",
+				fmt.Sprintf("the tool %q needs a person's approval: submit this as a task", needed.Calls[0].Name))
+		}),
+		is(store.ErrNotPending, interceptors.FailedPrecondition("APPROVAL_NOT_PENDING",
+			"no such tool call of this task waits for a decision")),
 		is(store.ErrPageToken, invalid("page_token", "must be a next_page_token of the same method")),
 		is(store.ErrInvalid, invalid("", "a text in it cannot be kept, such as one with a NUL character")),
 		is(store.ErrSessionBusy, interceptors.Aborted("SESSION_BUSY", "another run goes on in this session")),

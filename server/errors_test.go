@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runwire/runwire/agent"
+	"github.com/runwire/runwire/agent/model"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -33,6 +35,8 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{store.ErrInvalid, codes.InvalidArgument, "invalid request: a text in it cannot be kept, such as one with a NUL character", wrong("", "a text in it cannot be kept, such as one with a NUL character")},
 		{store.ErrSessionBusy, codes.Aborted, "another run goes on in this session", reason("SESSION_BUSY")},
 		{store.ErrIdempotencyConflict, codes.AlreadyExists, "this idempotency key was used with another request", reason("IDEMPOTENCY_KEY_REUSED")},
+		{store.ErrNotPending, codes.FailedPrecondition, "no such tool call of this task waits for a decision", reason("APPROVAL_NOT_PENDING")},
+		{&agent.ApprovalError{Calls: []model.ToolCall{{Name: "mail.send"}}}, codes.FailedPrecondition, `the tool "mail.send" needs a person's approval: submit this as a task`, reason("APPROVAL_NEEDED")},
 		{store.ErrExists, codes.AlreadyExists, "this id is taken", reason("ID_TAKEN")},
 		{store.ErrUnavailable, codes.Unavailable, "the database is unavailable", retry(2 * time.Second)},
 		{store.ErrClosed, codes.Unavailable, "the server is shutting down", retry(time.Second)},

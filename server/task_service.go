@@ -62,6 +62,17 @@ func (s *taskService) CancelTask(ctx context.Context, req *agentv1.CancelTaskReq
 	return &agentv1.CancelTaskResponse{Task: task}, nil
 }
 
+// ResolveApproval implements agentv1.AgentServiceServer.
+func (s *taskService) ResolveApproval(
+	ctx context.Context, req *agentv1.ResolveApprovalRequest,
+) (*agentv1.ResolveApprovalResponse, error) {
+	task, err := s.tasks.ResolveApproval(ctx, tenant(ctx), req)
+	if err != nil {
+		return nil, named("task", req.GetTaskId(), err)
+	}
+	return &agentv1.ResolveApprovalResponse{Task: task}, nil
+}
+
 // WatchTask implements agentv1.AgentServiceServer.
 func (s *taskService) WatchTask(req *agentv1.WatchTaskRequest, stream grpc.ServerStreamingServer[agentv1.WatchTaskResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())

@@ -25,6 +25,8 @@ var (
 	// ErrCancelRequested: the task's cancel was requested, so that it can end
 	// only CANCELLED.
 	ErrCancelRequested = errors.New("cancel was requested")
+	// ErrNotPending: the task waits for no decision about such a call.
+	ErrNotPending = errors.New("not pending")
 	// ErrSessionBusy: another run has the session.
 	ErrSessionBusy = errors.New("session is busy")
 	// ErrUnavailable: the database can not do it now (unreachable, disk full,
@@ -40,7 +42,8 @@ var (
 	ErrEnded = fmt.Errorf("%w: it has ended", ErrNotClaimable)
 	// ErrLeased: a worker has it, and its lease has not run out.
 	ErrLeased = fmt.Errorf("%w: a worker has it", ErrNotClaimable)
-	// ErrNotDue: it is to start later, or after an earlier task of its session.
+	// ErrNotDue: it is to start later, after an earlier task of its session, or
+	// once a person has decided.
 	ErrNotDue = fmt.Errorf("%w: it is not due", ErrNotClaimable)
 )
 

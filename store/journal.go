@@ -50,40 +50,46 @@ func (d *DB) AppendProgress(ctx context.Context, ref TaskRef, progress Progress)
 }
 
 func (d *DB) appendProgress(ctx context.Context, ref TaskRef, progress Progress) error {
+	return d.engine.all(ctx, func(ctx context.Context, q querier) error {
+		return writeProgress(ctx, q, ref, progress)
+	})
+}
+
+// writeProgress writes what ref's worker has done, if ref has the task.
+func writeProgress(ctx context.Context, q querier, ref TaskRef, progress Progress) error {
 	first, last, err := span(progress.Events)
 	if err != nil {
 		return err
 	}
-	return d.engine.all(ctx, func(ctx context.Context, q querier) error {
-		// It changes the row in any case, which holds off whoever claims the
-		// task until all is written.
-		changed, err := q.exec(ctx, `UPDATE tasks SET steps = steps + CAST($4 AS BIGINT),
-				last_sequence = CASE WHEN CAST($7 AS BIGINT) = 0 THEN last_sequence ELSE CAST($7 AS BIGINT) END
-			WHERE tenant = $1 AND task_id = $2 AND attempt = $3 AND status = 2
-				AND (CAST($4 AS BIGINT) = 0 OR steps = $5) AND last_sequence < $6`,
-			ref.Tenant, ref.ID, ref.Attempt, len(progress.Steps), progress.Position, first, last)
-		if err != nil {
-			return err
-		}
-		if changed == 0 {
-			return refused(ctx, q, ref, StatusRunning)
-		}
-		if err := writeSteps(ctx, q, ref, progress); err != nil {
-			return err
-		}
-		if err := writeUsage(ctx, q, progress.Usage); err != nil {
-			return err
-		}
-		return writeEvents(ctx, q, ref.Tenant, ref.ID, progress.Events)
-	})
+	// It changes the row in any case, which holds off whoever claims the task
+	// until all is written.
+	changed, err := q.exec(ctx, `UPDATE tasks SET steps = steps + CAST($4 AS BIGINT),
+			last_sequence = CASE WHEN CAST($7 AS BIGINT) = 0 THEN last_sequence ELSE CAST($7 AS BIGINT) END
+		WHERE tenant = $1 AND task_id = $2 AND attempt = $3 AND status = 2
+			AND (CAST($4 AS BIGINT) = 0 OR steps = $5) AND last_sequence < $6`,
+		ref.Tenant, ref.ID, ref.Attempt, len(progress.Steps), progress.Position, first, last)
+	if err != nil {
+		return err
+	}
+	if changed == 0 {
+		return refused(ctx, q, ref, StatusRunning)
+	}
+	return writeParts(ctx, q, ref.Tenant, ref.ID, progress)
 }
 
-func writeSteps(ctx context.Context, q querier, ref TaskRef, progress Progress) error {
+// writeParts writes progress beside the task's own row.
+func writeParts(ctx context.Context, q querier, tenant, taskID string, progress Progress) error {
 	rows := make([][]any, 0, len(progress.Steps))
 	for i, step := range progress.Steps {
-		rows = append(rows, []any{ref.Tenant, ref.ID, progress.Position + int64(i) + 1, nonNil(step)})
+		rows = append(rows, []any{tenant, taskID, progress.Position + int64(i) + 1, nonNil(step)})
 	}
-	return q.insert(ctx, "steps (tenant, task_id, position, step)", rows, "")
+	if err := q.insert(ctx, "steps (tenant, task_id, position, step)", rows, ""); err != nil {
+		return err
+	}
+	if err := writeUsage(ctx, q, progress.Usage); err != nil {
+		return err
+	}
+	return writeEvents(ctx, q, tenant, taskID, progress.Events)
 }
 
 func writeEvents(ctx context.Context, q querier, tenant, taskID string, events []Event) error {

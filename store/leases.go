@@ -16,10 +16,12 @@ type Leases interface {
 	// task is QUEUED and due, or RUNNING with a lease that has run out; of all
 	// who try one succeeds. Otherwise it returns the task as it stands with
 	// ErrEnded, ErrLeased (until its LeaseUntil) or ErrNotDue (until its
-	// RunAfter, or until TurnInSession names it), or ErrNotFound.
+	// RunAfter, until TurnInSession names it, or while it is WAITING), or
+	// ErrNotFound.
 	//
 	// The tasks of a session run one after the other, in the order in which
-	// they were submitted; one that is not due yet holds up none.
+	// they were submitted; one that is not due yet holds up none, one that
+	// waits for a person those behind it.
 	//
 	// A task whose cancel was requested is claimed like another, so that
 	// somebody ends it.
@@ -130,7 +132,7 @@ func (t *Task) notClaimable() error {
 	switch {
 	case t.Status.Ended():
 		return ErrEnded
-	case t.Status == StatusQueued:
+	case t.Status == StatusQueued, t.Status == StatusWaiting:
 		return ErrNotDue
 	default:
 		return ErrLeased

@@ -44,10 +44,11 @@ type Store interface {
 	Close() error
 }
 
-// Queue is all about tasks, for owners, workers and sweepers.
+// Queue is all about tasks, for owners, workers, those who decide, and sweepers.
 type Queue interface {
 	Tasks
 	Leases
+	Approvals
 	Journal
 	Sweeper
 }

@@ -10,11 +10,12 @@ import (
 // Status is where a task stands. The values are those of the contract's TaskStatus.
 type Status int64
 
-// A task is QUEUED or RUNNING, by turns, until it ends in one of the others,
-// which it never leaves. 3 is for a task that waits for somebody.
+// A task is QUEUED, RUNNING or WAITING for a person, by turns, until it ends in
+// one of the others, which it never leaves.
 const (
 	StatusQueued    Status = 1
 	StatusRunning   Status = 2
+	StatusWaiting   Status = 3
 	StatusCompleted Status = 4
 	StatusFailed    Status = 5
 	StatusCancelled Status = 6
@@ -67,6 +68,9 @@ type Task struct {
 	// Error is why it failed, or why it is tried again; empty otherwise.
 	Error  string
 	Result []byte
+	// Pending are the tool calls that it waits for a decision about; none
+	// unless it is WAITING.
+	Pending []PendingCall
 
 	CreateTime time.Time
 	// StartTime is when it was first claimed.
@@ -88,7 +92,8 @@ func (t *Task) Ref() TaskRef { return TaskRef{t.Tenant, t.ID, t.Attempt} }
 const taskColumns = `tasks.tenant, tasks.task_id, tasks.user_id, tasks.session_id, tasks.agent, tasks.priority,
 	tasks.run_after, tasks.idempotency_key, tasks.request_hash, tasks.labels, tasks.request, tasks.status,
 	tasks.attempt, tasks.failures, tasks.cancel_requested, tasks.worker, tasks.lease_until, tasks.steps,
-	tasks.last_sequence, tasks.error, tasks.result, tasks.create_time, tasks.start_time, tasks.finish_time`
+	tasks.last_sequence, tasks.error, tasks.result, tasks.create_time, tasks.start_time, tasks.finish_time,
+	tasks.pending_calls`
 
 func (t *Task) columns() []any {
 	return []any{
@@ -104,6 +109,7 @@ func (t *Task) columns() []any {
 		instant{&t.CreateTime},
 		instant{&t.StartTime},
 		instant{&t.FinishTime},
+		pendingCalls{&t.Pending},
 	}
 }
 

@@ -31,12 +31,13 @@ type Tasks interface {
 	// ErrPageToken.
 	ListTasks(ctx context.Context, filter TaskFilter, page Page) (tasks []Task, next string, err error)
 
-	// CancelTask asks a task to end, and returns it. A queued one is CANCELLED
-	// at once, and what ending makes of it is written with that; a running one
-	// has CancelRequested from then on; one that has ended is left as it is.
-	// ending must only compute, may be called more than once, and is not called
-	// unless the task is cancelled here; nil writes nothing more. Its Status is
-	// ignored. A task that does not exist is ErrNotFound.
+	// CancelTask asks a task to end, and returns it. One that is queued or waits
+	// for a person is CANCELLED at once, and what ending makes of it is written
+	// with that; a running one has CancelRequested from then on; one that has
+	// ended is left as it is. ending must only compute, may be called more than
+	// once, and is not called unless the task is cancelled here; nil writes
+	// nothing more. Its Status is ignored. A task that does not exist is
+	// ErrNotFound.
 	CancelTask(ctx context.Context, tenant, id string, ending func(Task) Ending) (Task, error)
 }
 
@@ -208,9 +209,9 @@ func (l *listing) statuses(all []Status) error {
 }
 
 const cancelTask = `UPDATE tasks SET cancel_requested = TRUE,
-		finish_time = CASE WHEN status = 1 THEN @now END,
-		wake_time = CASE WHEN status = 1 THEN NULL ELSE wake_time END,
-		status = CASE WHEN status = 1 THEN 6 ELSE status END
+		finish_time = CASE WHEN status <> 2 THEN @now END,
+		wake_time = CASE WHEN status <> 2 THEN NULL ELSE wake_time END,
+		status = CASE WHEN status <> 2 THEN 6 ELSE status END, pending_calls = NULL
 	WHERE tenant = $2 AND task_id = $3 AND status < 4
 	RETURNING ` + taskColumns
 
@@ -234,7 +235,7 @@ func (d *DB) CancelTask(ctx context.Context, tenant, id string, ending func(Task
 	return task, nil
 }
 
-// endCancelled writes the ending of a task that was cancelled before it ran.
+// endCancelled writes the ending of a task that was cancelled while nobody ran it.
 func (d *DB) endCancelled(ctx context.Context, q querier, task Task, end Ending) (Task, error) {
 	first, last, err := span(end.Events)
 	if err != nil {

@@ -227,9 +227,12 @@ func (a *attempt) settle(
 	why := context.Cause(a.ctx) //nolint:contextcheck // the run's end is asked for, not the worker's
 	journal := (*agent.JournalError)(nil)
 	unavailable := (*agent.UnavailableError)(nil)
+	needed := (*agent.ApprovalError)(nil)
 	switch {
 	case errors.Is(why, errLost), errors.As(out.err, &journal):
 		a.abandon(ctx, cmp.Or(out.err, why))
+	case errors.As(out.err, &needed):
+		a.suspend(ctx, run, progress, needed)
 	case errors.Is(why, errHandBack) && (out.err != nil ||
 		out.result.GetStopReason() == agentv1.StopReason_STOP_REASON_CANCELLED):
 		a.keep(ctx, progress)

@@ -26,6 +26,7 @@ func contract(task *store.Task) (*agentv1.Task, error) {
 		CreateTime: stamp(task.CreateTime), StartTime: stamp(task.StartTime), FinishTime: stamp(task.FinishTime),
 		LastSequence: task.LastSequence, Labels: req.GetLabels(), Priority: agentv1.TaskPriority(task.Priority),
 		RunAfter: stamp(task.RunAfter), CancelRequested: task.CancelRequested,
+		PendingApprovals: pendingContract(task.Pending),
 	}
 	if len(task.Result) > 0 {
 		told.Result = &agentv1.RunResult{}

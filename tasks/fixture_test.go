@@ -162,6 +162,13 @@ func said(events []*agentv1.RunEvent) string {
 		case *agentv1.RunEvent_ToolCallFinished:
 			kept = append(kept, e.ToolCallFinished.GetOutput()+e.ToolCallFinished.GetError()+">")
 			continue
+		case *agentv1.RunEvent_ApprovalRequested:
+			kept = append(kept, e.ApprovalRequested.GetTool()+"?")
+			continue
+		case *agentv1.RunEvent_ApprovalResolved:
+			decision := strings.TrimPrefix(e.ApprovalResolved.GetDecision().String(), "APPROVAL_DECISION_")
+			kept = append(kept, decision+e.ApprovalResolved.GetNote())
+			continue
 		case *agentv1.RunEvent_IterationFinished:
 			kept = append(kept, "|")
 		case *agentv1.RunEvent_Retrying:

@@ -67,6 +67,16 @@ func New(def Definition, fn Func) (*Tool, error) {
 // Parameters must not be changed.
 func (t *Tool) Definition() Definition { return t.definition }
 
+// Refusal is how Call would refuse arguments without running the tool; nil if
+// they fit.
+func (t *Tool) Refusal(arguments string) *Error {
+	_, refusal := checkArguments(t.schema, arguments)
+	if refusal == "" {
+		return nil
+	}
+	return &Error{Type: InvalidArguments, Message: boundMessage(refusal)}
+}
+
 // Call checks arguments, a JSON object, against the schema and runs the tool;
 // none at all mean `{}`. It returns when the tool has answered, when the tool's
 // timeout is over, or when ctx is done, whichever is first: a tool that does

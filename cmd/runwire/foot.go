@@ -24,6 +24,7 @@ type foot struct {
 	began     time.Time
 	iteration int32
 	usage     *agentv1.Usage
+	waiting   int // tool calls that wait for approval
 }
 
 func newFoot(w io.Writer, dim bool, task *agentv1.Task) *foot {
@@ -45,6 +46,13 @@ func (f *foot) learn(event *agentv1.RunEvent) {
 		f.status = fmt.Sprintf("running, try %d", said.Retrying.GetAttempt())
 	case *agentv1.RunEvent_IterationFinished:
 		f.iteration, f.usage = said.IterationFinished.GetIteration(), said.IterationFinished.GetUsage()
+	case *agentv1.RunEvent_ApprovalRequested:
+		f.waiting++
+		f.status = "waiting for approval"
+	case *agentv1.RunEvent_ApprovalResolved:
+		if f.waiting = max(f.waiting-1, 0); f.waiting == 0 {
+			f.status = "queued"
+		}
 	case *agentv1.RunEvent_ToolCallStarted:
 		f.status = "running " + said.ToolCallStarted.GetTool()
 	case *agentv1.RunEvent_ToolCallFinished, *agentv1.RunEvent_TextDelta, *agentv1.RunEvent_ReasoningDelta:

@@ -64,6 +64,10 @@ func (s *screen) show(event *agentv1.RunEvent) error {
 		return s.note("→ " + call.GetTool() + " " + call.GetArgumentsJson())
 	case *agentv1.RunEvent_ToolCallFinished:
 		return s.note("← " + describeCall(event.ToolCallFinished))
+	case *agentv1.RunEvent_ApprovalRequested:
+		return s.note("? " + describeRequest(event.ApprovalRequested))
+	case *agentv1.RunEvent_ApprovalResolved:
+		return s.note("! " + describeDecision(event.ApprovalResolved))
 	case *agentv1.RunEvent_IterationFinished:
 		return s.settle()
 	case *agentv1.RunEvent_Retrying:

@@ -13,11 +13,13 @@ import (
 )
 
 type taskCommands struct {
-	Submit submitCommand     `cmd:"" help:"Submit a task and print its id."`
-	Get    getTaskCommand    `cmd:"" help:"Show a task as it stands."`
-	Watch  watchCommand      `cmd:"" help:"Follow a task to its end. Ctrl-C leaves the task running."`
-	List   listTasksCommand  `cmd:"" help:"List tasks, newest first."`
-	Cancel cancelTaskCommand `cmd:"" help:"Ask a task to end."`
+	Submit  submitCommand     `cmd:"" help:"Submit a task and print its id."`
+	Get     getTaskCommand    `cmd:"" help:"Show a task as it stands."`
+	Watch   watchCommand      `cmd:"" help:"Follow a task to its end. Ctrl-C leaves the task running."`
+	List    listTasksCommand  `cmd:"" help:"List tasks, newest first."`
+	Approve approveCommand    `cmd:"" help:"Have a tool call made that waits for approval."`
+	Reject  rejectCommand     `cmd:"" help:"Refuse a tool call that waits for approval; the task goes on without it."`
+	Cancel  cancelTaskCommand `cmd:"" help:"Ask a task to end."`
 }
 
 // work is what a task is to do.
@@ -206,7 +208,7 @@ func (c *cancelTaskCommand) Run(ctx context.Context, term terminal) error {
 type listTasksCommand struct {
 	User    string            `help:"Only this user's." placeholder:"ID"`
 	Session string            `help:"Only those of this conversation." placeholder:"ID"`
-	Status  []string          `help:"Only those in these statuses: ${enum}." enum:"queued,running,completed,failed,cancelled" placeholder:"STATUS"`
+	Status  []string          `help:"Only those in these statuses: ${enum}." enum:"queued,running,waiting_approval,completed,failed,cancelled" placeholder:"STATUS"`
 	Label   map[string]string `help:"Only those with this label; may be repeated." mapsep:"none" placeholder:"NAME=VALUE"`
 	Limit   uint32            `help:"How many at most; 0 is all." default:"50"`
 	JSON    bool              `name:"json" help:"Print the tasks, a JSON object a line."`

@@ -34,6 +34,9 @@ func showTask(w io.Writer, task *agentv1.Task) error {
 	}
 	facts.fact("sequence", strconv.FormatInt(task.GetLastSequence(), 10))
 	facts.fact("error", task.GetError())
+	for _, call := range task.GetPendingApprovals() {
+		facts.fact("waits for", describePending(call))
+	}
 	for _, delivery := range task.GetWebhookDeliveries() {
 		facts.fact("webhook", describeDelivery(delivery))
 	}

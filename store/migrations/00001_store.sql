@@ -25,6 +25,8 @@ CREATE TABLE tasks (
     error            TEXT    NOT NULL DEFAULT '',
     request          @blob   NOT NULL,
     result           @blob,
+    -- The tool calls that people must decide about before it goes on, as JSON.
+    pending_calls    @blob,
     PRIMARY KEY (tenant, task_id)
 );
 CREATE UNIQUE INDEX tasks_idempotency_key ON tasks (tenant, idempotency_key) WHERE idempotency_key <> '';

@@ -24,7 +24,7 @@ func followModel(t *testing.T, w *world) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"submit": m.submitOne, "claim": m.claimOne, "cancel": m.cancelOne, "finish": m.finishOne,
 			"release": m.releaseOne, "retry": m.retryOne, "renew": m.renewOne, "progress": m.progressOne,
-			"wait": m.wait, "": m.compare,
+			"suspend": m.suspendOne, "resolve": m.resolveOne, "wait": m.wait, "": m.compare,
 		})
 	})
 }
@@ -82,7 +82,8 @@ func (m *machine) claimOne(*rapid.T) {
 	switch {
 	case task.Status.Ended():
 		want = store.ErrEnded
-	case task.Status == store.StatusQueued && (task.RunAfter.After(now) || m.waitsForOthers(task, now)):
+	case task.Status == store.StatusWaiting,
+		task.Status == store.StatusQueued && (task.RunAfter.After(now) || m.waitsForOthers(task, now)):
 		want = store.ErrNotDue
 	case task.Status == store.StatusRunning && task.LeaseUntil.After(now):
 		want = store.ErrLeased
@@ -125,7 +126,8 @@ func (m *machine) cancelOne(*rapid.T) {
 	if !task.Status.Ended() {
 		task.CancelRequested = true
 	}
-	if task.Status == store.StatusQueued {
+	if task.Status == store.StatusQueued || task.Status == store.StatusWaiting {
+		task.Pending = nil
 		task.Status, task.FinishTime = store.StatusCancelled, m.clock.Now()
 	}
 	got, err := m.CancelTask(m.t.Context(), tenant, task.ID, nil)
@@ -206,6 +208,49 @@ func (m *machine) progressOne(*rapid.T) {
 		task.LastSequence++
 	}
 	m.agree(m.AppendProgress(m.t.Context(), ref, progress), fencedIf(task == nil))
+}
+
+func (m *machine) suspendOne(*rapid.T) {
+	ref, task := m.anyRef()
+	calls := []store.PendingCall{
+		{ID: "a", Tool: "t", Arguments: "{}", RequestTime: m.clock.Now()}, {ID: "b", RequestTime: m.clock.Now()},
+	}[:rapid.IntRange(1, 2).Draw(m.T, "calls")]
+	progress := store.Progress{Steps: [][]byte{{2}}}
+	var want error
+	switch {
+	case task == nil:
+		want = store.ErrFenced
+	case task.CancelRequested:
+		progress.Position, want = task.Steps, store.ErrCancelRequested
+	default:
+		progress.Position = task.Steps
+		task.Steps++
+		task.Status, task.LeaseUntil, task.Pending = store.StatusWaiting, time.Time{}, calls
+	}
+	m.agree(m.SuspendTask(m.t.Context(), ref, progress, calls), want)
+}
+
+func (m *machine) resolveOne(*rapid.T) {
+	task := m.any()
+	call := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(m.T, "call")
+	left := slices.DeleteFunc(slices.Clone(task.Pending), func(c store.PendingCall) bool { return c.ID == call })
+	var want error
+	if len(left) == len(task.Pending) {
+		want = store.ErrNotPending
+	} else {
+		task.Steps++
+		if task.Pending = left; len(left) == 0 {
+			task.Pending = nil
+			m.queue(task, 0)
+		}
+	}
+	got, err := m.ResolveCall(m.t.Context(), tenant, task.ID, call, func(store.Task) (store.Progress, error) {
+		return store.Progress{Steps: [][]byte{{3}}}, nil
+	})
+	m.agree(err, want)
+	if want == nil {
+		same(m.t, "resolved", got, *task)
+	}
 }
 
 // compare looks at every task after each thing that was done.

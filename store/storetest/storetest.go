@@ -21,8 +21,9 @@ type Open func(tb testing.TB, clock func() time.Time) store.Store
 func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
-		taskTests(), listTests(), leaseTests(), endingTests(), journalTests(), sessionTests(), messageTests(), memoryTests(),
-		usageTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(), raceTests(), tenantTests(),
+		taskTests(), listTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
+		messageTests(), memoryTests(), usageTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
+		raceTests(), tenantTests(),
 	} {
 		for name, test := range suite {
 			t.Run(name, func(t *testing.T) {

@@ -750,7 +750,7 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\rEstimateBasis\x12\x1e\n" +
 	"\x1aESTIMATE_BASIS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ESTIMATE_BASIS_FORMULA\x10\x01\x12\x1a\n" +
-	"\x16ESTIMATE_BASIS_HISTORY\x10\x022\x82\x05\n" +
+	"\x16ESTIMATE_BASIS_HISTORY\x10\x022\xda\x05\n" +
 	"\fAgentService\x122\n" +
 	"\x03Run\x12\x14.agent.v1.RunRequest\x1a\x15.agent.v1.RunResponse\x12F\n" +
 	"\tStreamRun\x12\x1a.agent.v1.StreamRunRequest\x1a\x1b.agent.v1.StreamRunResponse0\x01\x12M\n" +
@@ -763,7 +763,8 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\tListTasks\x12\x1a.agent.v1.ListTasksRequest\x1a\x1b.agent.v1.ListTasksResponse\x12G\n" +
 	"\n" +
 	"CancelTask\x12\x1b.agent.v1.CancelTaskRequest\x1a\x1c.agent.v1.CancelTaskResponse\x12F\n" +
-	"\tWatchTask\x12\x1a.agent.v1.WatchTaskRequest\x1a\x1b.agent.v1.WatchTaskResponse0\x01B1Z/github.com/runwire/runwire/gen/agent/v1;agentv1b\x06proto3"
+	"\tWatchTask\x12\x1a.agent.v1.WatchTaskRequest\x1a\x1b.agent.v1.WatchTaskResponse0\x01\x12V\n" +
+	"\x0fResolveApproval\x12 .agent.v1.ResolveApprovalRequest\x1a!.agent.v1.ResolveApprovalResponseB1Z/github.com/runwire/runwire/gen/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_agent_v1_agent_service_proto_rawDescOnce sync.Once
@@ -780,28 +781,30 @@ func file_agent_v1_agent_service_proto_rawDescGZIP() []byte {
 var file_agent_v1_agent_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_agent_v1_agent_service_proto_goTypes = []any{
-	(EstimateBasis)(0),           // 0: agent.v1.EstimateBasis
-	(*RunRequest)(nil),           // 1: agent.v1.RunRequest
-	(*RunResponse)(nil),          // 2: agent.v1.RunResponse
-	(*StreamRunRequest)(nil),     // 3: agent.v1.StreamRunRequest
-	(*StreamRunResponse)(nil),    // 4: agent.v1.StreamRunResponse
-	(*EstimateCostRequest)(nil),  // 5: agent.v1.EstimateCostRequest
-	(*EstimateCostResponse)(nil), // 6: agent.v1.EstimateCostResponse
-	(*ListAgentsRequest)(nil),    // 7: agent.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),   // 8: agent.v1.ListAgentsResponse
-	(*Agent)(nil),                // 9: agent.v1.Agent
-	(*RunResult)(nil),            // 10: agent.v1.RunResult
-	(*RunEvent)(nil),             // 11: agent.v1.RunEvent
-	(*SubmitTaskRequest)(nil),    // 12: agent.v1.SubmitTaskRequest
-	(*GetTaskRequest)(nil),       // 13: agent.v1.GetTaskRequest
-	(*ListTasksRequest)(nil),     // 14: agent.v1.ListTasksRequest
-	(*CancelTaskRequest)(nil),    // 15: agent.v1.CancelTaskRequest
-	(*WatchTaskRequest)(nil),     // 16: agent.v1.WatchTaskRequest
-	(*SubmitTaskResponse)(nil),   // 17: agent.v1.SubmitTaskResponse
-	(*GetTaskResponse)(nil),      // 18: agent.v1.GetTaskResponse
-	(*ListTasksResponse)(nil),    // 19: agent.v1.ListTasksResponse
-	(*CancelTaskResponse)(nil),   // 20: agent.v1.CancelTaskResponse
-	(*WatchTaskResponse)(nil),    // 21: agent.v1.WatchTaskResponse
+	(EstimateBasis)(0),              // 0: agent.v1.EstimateBasis
+	(*RunRequest)(nil),              // 1: agent.v1.RunRequest
+	(*RunResponse)(nil),             // 2: agent.v1.RunResponse
+	(*StreamRunRequest)(nil),        // 3: agent.v1.StreamRunRequest
+	(*StreamRunResponse)(nil),       // 4: agent.v1.StreamRunResponse
+	(*EstimateCostRequest)(nil),     // 5: agent.v1.EstimateCostRequest
+	(*EstimateCostResponse)(nil),    // 6: agent.v1.EstimateCostResponse
+	(*ListAgentsRequest)(nil),       // 7: agent.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),      // 8: agent.v1.ListAgentsResponse
+	(*Agent)(nil),                   // 9: agent.v1.Agent
+	(*RunResult)(nil),               // 10: agent.v1.RunResult
+	(*RunEvent)(nil),                // 11: agent.v1.RunEvent
+	(*SubmitTaskRequest)(nil),       // 12: agent.v1.SubmitTaskRequest
+	(*GetTaskRequest)(nil),          // 13: agent.v1.GetTaskRequest
+	(*ListTasksRequest)(nil),        // 14: agent.v1.ListTasksRequest
+	(*CancelTaskRequest)(nil),       // 15: agent.v1.CancelTaskRequest
+	(*WatchTaskRequest)(nil),        // 16: agent.v1.WatchTaskRequest
+	(*ResolveApprovalRequest)(nil),  // 17: agent.v1.ResolveApprovalRequest
+	(*SubmitTaskResponse)(nil),      // 18: agent.v1.SubmitTaskResponse
+	(*GetTaskResponse)(nil),         // 19: agent.v1.GetTaskResponse
+	(*ListTasksResponse)(nil),       // 20: agent.v1.ListTasksResponse
+	(*CancelTaskResponse)(nil),      // 21: agent.v1.CancelTaskResponse
+	(*WatchTaskResponse)(nil),       // 22: agent.v1.WatchTaskResponse
+	(*ResolveApprovalResponse)(nil), // 23: agent.v1.ResolveApprovalResponse
 }
 var file_agent_v1_agent_service_proto_depIdxs = []int32{
 	10, // 0: agent.v1.RunResponse.result:type_name -> agent.v1.RunResult
@@ -817,17 +820,19 @@ var file_agent_v1_agent_service_proto_depIdxs = []int32{
 	14, // 10: agent.v1.AgentService.ListTasks:input_type -> agent.v1.ListTasksRequest
 	15, // 11: agent.v1.AgentService.CancelTask:input_type -> agent.v1.CancelTaskRequest
 	16, // 12: agent.v1.AgentService.WatchTask:input_type -> agent.v1.WatchTaskRequest
-	2,  // 13: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
-	4,  // 14: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
-	6,  // 15: agent.v1.AgentService.EstimateCost:output_type -> agent.v1.EstimateCostResponse
-	8,  // 16: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
-	17, // 17: agent.v1.AgentService.SubmitTask:output_type -> agent.v1.SubmitTaskResponse
-	18, // 18: agent.v1.AgentService.GetTask:output_type -> agent.v1.GetTaskResponse
-	19, // 19: agent.v1.AgentService.ListTasks:output_type -> agent.v1.ListTasksResponse
-	20, // 20: agent.v1.AgentService.CancelTask:output_type -> agent.v1.CancelTaskResponse
-	21, // 21: agent.v1.AgentService.WatchTask:output_type -> agent.v1.WatchTaskResponse
-	13, // [13:22] is the sub-list for method output_type
-	4,  // [4:13] is the sub-list for method input_type
+	17, // 13: agent.v1.AgentService.ResolveApproval:input_type -> agent.v1.ResolveApprovalRequest
+	2,  // 14: agent.v1.AgentService.Run:output_type -> agent.v1.RunResponse
+	4,  // 15: agent.v1.AgentService.StreamRun:output_type -> agent.v1.StreamRunResponse
+	6,  // 16: agent.v1.AgentService.EstimateCost:output_type -> agent.v1.EstimateCostResponse
+	8,  // 17: agent.v1.AgentService.ListAgents:output_type -> agent.v1.ListAgentsResponse
+	18, // 18: agent.v1.AgentService.SubmitTask:output_type -> agent.v1.SubmitTaskResponse
+	19, // 19: agent.v1.AgentService.GetTask:output_type -> agent.v1.GetTaskResponse
+	20, // 20: agent.v1.AgentService.ListTasks:output_type -> agent.v1.ListTasksResponse
+	21, // 21: agent.v1.AgentService.CancelTask:output_type -> agent.v1.CancelTaskResponse
+	22, // 22: agent.v1.AgentService.WatchTask:output_type -> agent.v1.WatchTaskResponse
+	23, // 23: agent.v1.AgentService.ResolveApproval:output_type -> agent.v1.ResolveApprovalResponse
+	14, // [14:24] is the sub-list for method output_type
+	4,  // [4:14] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name

@@ -19,15 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_Run_FullMethodName          = "/agent.v1.AgentService/Run"
-	AgentService_StreamRun_FullMethodName    = "/agent.v1.AgentService/StreamRun"
-	AgentService_EstimateCost_FullMethodName = "/agent.v1.AgentService/EstimateCost"
-	AgentService_ListAgents_FullMethodName   = "/agent.v1.AgentService/ListAgents"
-	AgentService_SubmitTask_FullMethodName   = "/agent.v1.AgentService/SubmitTask"
-	AgentService_GetTask_FullMethodName      = "/agent.v1.AgentService/GetTask"
-	AgentService_ListTasks_FullMethodName    = "/agent.v1.AgentService/ListTasks"
-	AgentService_CancelTask_FullMethodName   = "/agent.v1.AgentService/CancelTask"
-	AgentService_WatchTask_FullMethodName    = "/agent.v1.AgentService/WatchTask"
+	AgentService_Run_FullMethodName             = "/agent.v1.AgentService/Run"
+	AgentService_StreamRun_FullMethodName       = "/agent.v1.AgentService/StreamRun"
+	AgentService_EstimateCost_FullMethodName    = "/agent.v1.AgentService/EstimateCost"
+	AgentService_ListAgents_FullMethodName      = "/agent.v1.AgentService/ListAgents"
+	AgentService_SubmitTask_FullMethodName      = "/agent.v1.AgentService/SubmitTask"
+	AgentService_GetTask_FullMethodName         = "/agent.v1.AgentService/GetTask"
+	AgentService_ListTasks_FullMethodName       = "/agent.v1.AgentService/ListTasks"
+	AgentService_CancelTask_FullMethodName      = "/agent.v1.AgentService/CancelTask"
+	AgentService_WatchTask_FullMethodName       = "/agent.v1.AgentService/WatchTask"
+	AgentService_ResolveApproval_FullMethodName = "/agent.v1.AgentService/ResolveApproval"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -45,6 +46,8 @@ const (
 //	UNAUTHENTICATED     ErrorInfo: no key, or an unknown one
 //	PERMISSION_DENIED   ErrorInfo: the key lacks the scope: `run`, or `tasks` for tasks
 //	NOT_FOUND           ResourceInfo: no such agent, task or session
+//	FAILED_PRECONDITION ErrorInfo: APPROVAL_NEEDED, a run needs a person and must be a task;
+//	                    APPROVAL_NOT_PENDING, no such tool call waits for a decision
 //	ALREADY_EXISTS      ErrorInfo: the idempotency key was used with another request
 //	ABORTED             ErrorInfo: another run goes on in the session; come back when it has ended
 //	RESOURCE_EXHAUSTED  RetryInfo, QuotaFailure: a limit; come back after the delay
@@ -57,6 +60,11 @@ type AgentServiceClient interface {
 	// Run runs an agent and answers with its result. A caller with a deadline
 	// gets what was said by then: the run ends shortly before it, with
 	// STOP_REASON_TIMEOUT.
+	//
+	// An agent whose tools need a person's approval answers like any other until
+	// its model asks for such a tool: then the call ends with FAILED_PRECONDITION,
+	// APPROVAL_NEEDED. None of the tools of that step were called, the session
+	// does not get the run, and what it used counts. Submit it as a task instead.
 	Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (*RunResponse, error)
 	// StreamRun runs an agent and streams its events as they happen: `started`,
 	// …, `finished`. A caller that goes away cancels the run; one that reads
@@ -94,7 +102,15 @@ type AgentServiceClient interface {
 	// When a worker dies, the next one goes on after the last step that is done,
 	// and says `retrying`: its `sequence` leaves out, in `merged`, the numbers of
 	// what the dead one may have said and nobody kept.
+	//
+	// A task that waits for approval keeps its watchers waiting, too.
 	WatchTask(ctx context.Context, in *WatchTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTaskResponse], error)
+	// ResolveApproval decides about a tool call that waits for a person. The
+	// decision is durable when it answers; with the last one that the task waits
+	// for, any worker goes on with it, and the steps before are not done again.
+	// The first decision about a call counts: the same one again answers alike,
+	// another is FAILED_PRECONDITION, APPROVAL_NOT_PENDING.
+	ResolveApproval(ctx context.Context, in *ResolveApprovalRequest, opts ...grpc.CallOption) (*ResolveApprovalResponse, error)
 }
 
 type agentServiceClient struct {
@@ -213,6 +229,16 @@ func (c *agentServiceClient) WatchTask(ctx context.Context, in *WatchTaskRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_WatchTaskClient = grpc.ServerStreamingClient[WatchTaskResponse]
 
+func (c *agentServiceClient) ResolveApproval(ctx context.Context, in *ResolveApprovalRequest, opts ...grpc.CallOption) (*ResolveApprovalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveApprovalResponse)
+	err := c.cc.Invoke(ctx, AgentService_ResolveApproval_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -228,6 +254,8 @@ type AgentService_WatchTaskClient = grpc.ServerStreamingClient[WatchTaskResponse
 //	UNAUTHENTICATED     ErrorInfo: no key, or an unknown one
 //	PERMISSION_DENIED   ErrorInfo: the key lacks the scope: `run`, or `tasks` for tasks
 //	NOT_FOUND           ResourceInfo: no such agent, task or session
+//	FAILED_PRECONDITION ErrorInfo: APPROVAL_NEEDED, a run needs a person and must be a task;
+//	                    APPROVAL_NOT_PENDING, no such tool call waits for a decision
 //	ALREADY_EXISTS      ErrorInfo: the idempotency key was used with another request
 //	ABORTED             ErrorInfo: another run goes on in the session; come back when it has ended
 //	RESOURCE_EXHAUSTED  RetryInfo, QuotaFailure: a limit; come back after the delay
@@ -240,6 +268,11 @@ type AgentServiceServer interface {
 	// Run runs an agent and answers with its result. A caller with a deadline
 	// gets what was said by then: the run ends shortly before it, with
 	// STOP_REASON_TIMEOUT.
+	//
+	// An agent whose tools need a person's approval answers like any other until
+	// its model asks for such a tool: then the call ends with FAILED_PRECONDITION,
+	// APPROVAL_NEEDED. None of the tools of that step were called, the session
+	// does not get the run, and what it used counts. Submit it as a task instead.
 	Run(context.Context, *RunRequest) (*RunResponse, error)
 	// StreamRun runs an agent and streams its events as they happen: `started`,
 	// …, `finished`. A caller that goes away cancels the run; one that reads
@@ -277,7 +310,15 @@ type AgentServiceServer interface {
 	// When a worker dies, the next one goes on after the last step that is done,
 	// and says `retrying`: its `sequence` leaves out, in `merged`, the numbers of
 	// what the dead one may have said and nobody kept.
+	//
+	// A task that waits for approval keeps its watchers waiting, too.
 	WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error
+	// ResolveApproval decides about a tool call that waits for a person. The
+	// decision is durable when it answers; with the last one that the task waits
+	// for, any worker goes on with it, and the steps before are not done again.
+	// The first decision about a call counts: the same one again answers alike,
+	// another is FAILED_PRECONDITION, APPROVAL_NOT_PENDING.
+	ResolveApproval(context.Context, *ResolveApprovalRequest) (*ResolveApprovalResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -314,6 +355,9 @@ func (UnimplementedAgentServiceServer) CancelTask(context.Context, *CancelTaskRe
 }
 func (UnimplementedAgentServiceServer) WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchTask not implemented")
+}
+func (UnimplementedAgentServiceServer) ResolveApproval(context.Context, *ResolveApprovalRequest) (*ResolveApprovalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveApproval not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -484,6 +528,24 @@ func _AgentService_WatchTask_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AgentService_WatchTaskServer = grpc.ServerStreamingServer[WatchTaskResponse]
 
+func _AgentService_ResolveApproval_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveApprovalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ResolveApproval(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ResolveApproval_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ResolveApproval(ctx, req.(*ResolveApprovalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -518,6 +580,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelTask",
 			Handler:    _AgentService_CancelTask_Handler,
+		},
+		{
+			MethodName: "ResolveApproval",
+			Handler:    _AgentService_ResolveApproval_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

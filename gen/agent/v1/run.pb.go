@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ApprovalDecision is what a person says to a tool call.
+type ApprovalDecision int32
+
+const (
+	// Not said.
+	ApprovalDecision_APPROVAL_DECISION_UNSPECIFIED ApprovalDecision = 0
+	// It is made.
+	ApprovalDecision_APPROVAL_DECISION_APPROVE ApprovalDecision = 1
+	// It is not made; the model is told so, and goes on.
+	ApprovalDecision_APPROVAL_DECISION_REJECT ApprovalDecision = 2
+)
+
+// Enum value maps for ApprovalDecision.
+var (
+	ApprovalDecision_name = map[int32]string{
+		0: "APPROVAL_DECISION_UNSPECIFIED",
+		1: "APPROVAL_DECISION_APPROVE",
+		2: "APPROVAL_DECISION_REJECT",
+	}
+	ApprovalDecision_value = map[string]int32{
+		"APPROVAL_DECISION_UNSPECIFIED": 0,
+		"APPROVAL_DECISION_APPROVE":     1,
+		"APPROVAL_DECISION_REJECT":      2,
+	}
+)
+
+func (x ApprovalDecision) Enum() *ApprovalDecision {
+	p := new(ApprovalDecision)
+	*p = x
+	return p
+}
+
+func (x ApprovalDecision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApprovalDecision) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_v1_run_proto_enumTypes[0].Descriptor()
+}
+
+func (ApprovalDecision) Type() protoreflect.EnumType {
+	return &file_agent_v1_run_proto_enumTypes[0]
+}
+
+func (x ApprovalDecision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApprovalDecision.Descriptor instead.
+func (ApprovalDecision) EnumDescriptor() ([]byte, []int) {
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{0}
+}
+
 // StopReason is why a run ended.
 type StopReason int32
 
@@ -86,11 +139,11 @@ func (x StopReason) String() string {
 }
 
 func (StopReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_run_proto_enumTypes[0].Descriptor()
+	return file_agent_v1_run_proto_enumTypes[1].Descriptor()
 }
 
 func (StopReason) Type() protoreflect.EnumType {
-	return &file_agent_v1_run_proto_enumTypes[0]
+	return &file_agent_v1_run_proto_enumTypes[1]
 }
 
 func (x StopReason) Number() protoreflect.EnumNumber {
@@ -99,7 +152,7 @@ func (x StopReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StopReason.Descriptor instead.
 func (StopReason) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{0}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
 // RunEvent is one thing that happened in a run.
@@ -131,6 +184,8 @@ type RunEvent struct {
 	//	*RunEvent_IterationFinished
 	//	*RunEvent_Retrying
 	//	*RunEvent_Finished
+	//	*RunEvent_ApprovalRequested
+	//	*RunEvent_ApprovalResolved
 	Event         isRunEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -266,6 +321,24 @@ func (x *RunEvent) GetFinished() *RunFinished {
 	return nil
 }
 
+func (x *RunEvent) GetApprovalRequested() *ApprovalRequested {
+	if x != nil {
+		if x, ok := x.Event.(*RunEvent_ApprovalRequested); ok {
+			return x.ApprovalRequested
+		}
+	}
+	return nil
+}
+
+func (x *RunEvent) GetApprovalResolved() *ApprovalResolved {
+	if x != nil {
+		if x, ok := x.Event.(*RunEvent_ApprovalResolved); ok {
+			return x.ApprovalResolved
+		}
+	}
+	return nil
+}
+
 type isRunEvent_Event interface {
 	isRunEvent_Event()
 }
@@ -302,13 +375,23 @@ type RunEvent_IterationFinished struct {
 
 type RunEvent_Retrying struct {
 	// The step is tried again: drop what it has streamed since the last
-	// `iteration_finished` (or `started`).
+	// `iteration_finished` (or `started`). Approvals stand.
 	Retrying *Retrying `protobuf:"bytes,10,opt,name=retrying,proto3,oneof"`
 }
 
 type RunEvent_Finished struct {
 	// The run has ended. Always the last event.
 	Finished *RunFinished `protobuf:"bytes,11,opt,name=finished,proto3,oneof"`
+}
+
+type RunEvent_ApprovalRequested struct {
+	// A tool call waits for a person's approval. Only in tasks.
+	ApprovalRequested *ApprovalRequested `protobuf:"bytes,12,opt,name=approval_requested,json=approvalRequested,proto3,oneof"`
+}
+
+type RunEvent_ApprovalResolved struct {
+	// A person has decided.
+	ApprovalResolved *ApprovalResolved `protobuf:"bytes,13,opt,name=approval_resolved,json=approvalResolved,proto3,oneof"`
 }
 
 func (*RunEvent_Started) isRunEvent_Event() {}
@@ -326,6 +409,10 @@ func (*RunEvent_IterationFinished) isRunEvent_Event() {}
 func (*RunEvent_Retrying) isRunEvent_Event() {}
 
 func (*RunEvent_Finished) isRunEvent_Event() {}
+
+func (*RunEvent_ApprovalRequested) isRunEvent_Event() {}
+
+func (*RunEvent_ApprovalResolved) isRunEvent_Event() {}
 
 // RunStarted says which run this is and who answers.
 type RunStarted struct {
@@ -638,6 +725,134 @@ func (x *ToolCallFinished) GetLatency() *durationpb.Duration {
 	return nil
 }
 
+// ApprovalRequested says that a tool call is not made before a person agrees.
+type ApprovalRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id, as in `tool_call_started`.
+	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	// The tool's name.
+	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
+	// The arguments as the model wrote them.
+	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRequested) Reset() {
+	*x = ApprovalRequested{}
+	mi := &file_agent_v1_run_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRequested) ProtoMessage() {}
+
+func (x *ApprovalRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_run_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRequested.ProtoReflect.Descriptor instead.
+func (*ApprovalRequested) Descriptor() ([]byte, []int) {
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ApprovalRequested) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+func (x *ApprovalRequested) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *ApprovalRequested) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+// ApprovalResolved says what a person has decided about a tool call.
+type ApprovalResolved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id, as in `approval_requested`.
+	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	// The decision.
+	Decision ApprovalDecision `protobuf:"varint,2,opt,name=decision,proto3,enum=agent.v1.ApprovalDecision" json:"decision,omitempty"`
+	// What the person said about it; may be empty.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalResolved) Reset() {
+	*x = ApprovalResolved{}
+	mi := &file_agent_v1_run_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalResolved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalResolved) ProtoMessage() {}
+
+func (x *ApprovalResolved) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_run_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalResolved.ProtoReflect.Descriptor instead.
+func (*ApprovalResolved) Descriptor() ([]byte, []int) {
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ApprovalResolved) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+func (x *ApprovalResolved) GetDecision() ApprovalDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return ApprovalDecision_APPROVAL_DECISION_UNSPECIFIED
+}
+
+func (x *ApprovalResolved) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // IterationFinished closes one turn of the loop: a model call and its tool calls.
 type IterationFinished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -651,7 +866,7 @@ type IterationFinished struct {
 
 func (x *IterationFinished) Reset() {
 	*x = IterationFinished{}
-	mi := &file_agent_v1_run_proto_msgTypes[6]
+	mi := &file_agent_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +878,7 @@ func (x *IterationFinished) String() string {
 func (*IterationFinished) ProtoMessage() {}
 
 func (x *IterationFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[6]
+	mi := &file_agent_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +891,7 @@ func (x *IterationFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IterationFinished.ProtoReflect.Descriptor instead.
 func (*IterationFinished) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IterationFinished) GetIteration() int32 {
@@ -706,7 +921,7 @@ type Retrying struct {
 
 func (x *Retrying) Reset() {
 	*x = Retrying{}
-	mi := &file_agent_v1_run_proto_msgTypes[7]
+	mi := &file_agent_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +933,7 @@ func (x *Retrying) String() string {
 func (*Retrying) ProtoMessage() {}
 
 func (x *Retrying) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[7]
+	mi := &file_agent_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +946,7 @@ func (x *Retrying) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retrying.ProtoReflect.Descriptor instead.
 func (*Retrying) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Retrying) GetAttempt() int32 {
@@ -759,7 +974,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_agent_v1_run_proto_msgTypes[8]
+	mi := &file_agent_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +986,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[8]
+	mi := &file_agent_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +999,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RunFinished) GetResult() *RunResult {
@@ -828,7 +1043,7 @@ type RunResult struct {
 
 func (x *RunResult) Reset() {
 	*x = RunResult{}
-	mi := &file_agent_v1_run_proto_msgTypes[9]
+	mi := &file_agent_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1055,7 @@ func (x *RunResult) String() string {
 func (*RunResult) ProtoMessage() {}
 
 func (x *RunResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[9]
+	mi := &file_agent_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1068,7 @@ func (x *RunResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResult.ProtoReflect.Descriptor instead.
 func (*RunResult) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunResult) GetRunId() string {
@@ -968,7 +1183,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_v1_run_proto_msgTypes[10]
+	mi := &file_agent_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1195,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[10]
+	mi := &file_agent_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1208,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Usage) GetInputTokens() int64 {
@@ -1056,7 +1271,7 @@ var File_agent_v1_run_proto protoreflect.FileDescriptor
 
 const file_agent_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x04\n" +
+	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x06\n" +
 	"\bRunEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x16\n" +
 	"\x06merged\x18\x02 \x01(\x03R\x06merged\x12;\n" +
@@ -1071,7 +1286,9 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	"\x12iteration_finished\x18\t \x01(\v2\x1b.agent.v1.IterationFinishedH\x00R\x11iterationFinished\x120\n" +
 	"\bretrying\x18\n" +
 	" \x01(\v2\x12.agent.v1.RetryingH\x00R\bretrying\x123\n" +
-	"\bfinished\x18\v \x01(\v2\x15.agent.v1.RunFinishedH\x00R\bfinishedB\a\n" +
+	"\bfinished\x18\v \x01(\v2\x15.agent.v1.RunFinishedH\x00R\bfinished\x12L\n" +
+	"\x12approval_requested\x18\f \x01(\v2\x1b.agent.v1.ApprovalRequestedH\x00R\x11approvalRequested\x12I\n" +
+	"\x11approval_resolved\x18\r \x01(\v2\x1a.agent.v1.ApprovalResolvedH\x00R\x10approvalResolvedB\a\n" +
 	"\x05event\"n\n" +
 	"\n" +
 	"RunStarted\x12\x15\n" +
@@ -1095,7 +1312,17 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x123\n" +
-	"\alatency\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\alatency\"X\n" +
+	"\alatency\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\alatency\"p\n" +
+	"\x11ApprovalRequested\x12 \n" +
+	"\ftool_call_id\x18\x01 \x01(\tR\n" +
+	"toolCallId\x12\x12\n" +
+	"\x04tool\x18\x02 \x01(\tR\x04tool\x12%\n" +
+	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\"\x80\x01\n" +
+	"\x10ApprovalResolved\x12 \n" +
+	"\ftool_call_id\x18\x01 \x01(\tR\n" +
+	"toolCallId\x126\n" +
+	"\bdecision\x18\x02 \x01(\x0e2\x1a.agent.v1.ApprovalDecisionR\bdecision\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"X\n" +
 	"\x11IterationFinished\x12\x1c\n" +
 	"\titeration\x18\x01 \x01(\x05R\titeration\x12%\n" +
 	"\x05usage\x18\x02 \x01(\v2\x0f.agent.v1.UsageR\x05usage\"<\n" +
@@ -1131,7 +1358,11 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	"\bcost_usd\x18\x06 \x01(\x01H\x00R\acostUsd\x88\x01\x01\x12\x1b\n" +
 	"\tllm_calls\x18\a \x01(\x03R\bllmCalls\x12\x1c\n" +
 	"\testimated\x18\b \x01(\bR\testimatedB\v\n" +
-	"\t_cost_usd*\x90\x02\n" +
+	"\t_cost_usd*r\n" +
+	"\x10ApprovalDecision\x12!\n" +
+	"\x1dAPPROVAL_DECISION_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19APPROVAL_DECISION_APPROVE\x10\x01\x12\x1c\n" +
+	"\x18APPROVAL_DECISION_REJECT\x10\x02*\x90\x02\n" +
 	"\n" +
 	"StopReason\x12\x1b\n" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -1156,45 +1387,51 @@ func file_agent_v1_run_proto_rawDescGZIP() []byte {
 	return file_agent_v1_run_proto_rawDescData
 }
 
-var file_agent_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_agent_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_agent_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_agent_v1_run_proto_goTypes = []any{
-	(StopReason)(0),               // 0: agent.v1.StopReason
-	(*RunEvent)(nil),              // 1: agent.v1.RunEvent
-	(*RunStarted)(nil),            // 2: agent.v1.RunStarted
-	(*TextDelta)(nil),             // 3: agent.v1.TextDelta
-	(*ReasoningDelta)(nil),        // 4: agent.v1.ReasoningDelta
-	(*ToolCallStarted)(nil),       // 5: agent.v1.ToolCallStarted
-	(*ToolCallFinished)(nil),      // 6: agent.v1.ToolCallFinished
-	(*IterationFinished)(nil),     // 7: agent.v1.IterationFinished
-	(*Retrying)(nil),              // 8: agent.v1.Retrying
-	(*RunFinished)(nil),           // 9: agent.v1.RunFinished
-	(*RunResult)(nil),             // 10: agent.v1.RunResult
-	(*Usage)(nil),                 // 11: agent.v1.Usage
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(ApprovalDecision)(0),         // 0: agent.v1.ApprovalDecision
+	(StopReason)(0),               // 1: agent.v1.StopReason
+	(*RunEvent)(nil),              // 2: agent.v1.RunEvent
+	(*RunStarted)(nil),            // 3: agent.v1.RunStarted
+	(*TextDelta)(nil),             // 4: agent.v1.TextDelta
+	(*ReasoningDelta)(nil),        // 5: agent.v1.ReasoningDelta
+	(*ToolCallStarted)(nil),       // 6: agent.v1.ToolCallStarted
+	(*ToolCallFinished)(nil),      // 7: agent.v1.ToolCallFinished
+	(*ApprovalRequested)(nil),     // 8: agent.v1.ApprovalRequested
+	(*ApprovalResolved)(nil),      // 9: agent.v1.ApprovalResolved
+	(*IterationFinished)(nil),     // 10: agent.v1.IterationFinished
+	(*Retrying)(nil),              // 11: agent.v1.Retrying
+	(*RunFinished)(nil),           // 12: agent.v1.RunFinished
+	(*RunResult)(nil),             // 13: agent.v1.RunResult
+	(*Usage)(nil),                 // 14: agent.v1.Usage
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 }
 var file_agent_v1_run_proto_depIdxs = []int32{
-	12, // 0: agent.v1.RunEvent.create_time:type_name -> google.protobuf.Timestamp
-	2,  // 1: agent.v1.RunEvent.started:type_name -> agent.v1.RunStarted
-	3,  // 2: agent.v1.RunEvent.text_delta:type_name -> agent.v1.TextDelta
-	4,  // 3: agent.v1.RunEvent.reasoning_delta:type_name -> agent.v1.ReasoningDelta
-	5,  // 4: agent.v1.RunEvent.tool_call_started:type_name -> agent.v1.ToolCallStarted
-	6,  // 5: agent.v1.RunEvent.tool_call_finished:type_name -> agent.v1.ToolCallFinished
-	7,  // 6: agent.v1.RunEvent.iteration_finished:type_name -> agent.v1.IterationFinished
-	8,  // 7: agent.v1.RunEvent.retrying:type_name -> agent.v1.Retrying
-	9,  // 8: agent.v1.RunEvent.finished:type_name -> agent.v1.RunFinished
-	13, // 9: agent.v1.ToolCallFinished.latency:type_name -> google.protobuf.Duration
-	11, // 10: agent.v1.IterationFinished.usage:type_name -> agent.v1.Usage
-	10, // 11: agent.v1.RunFinished.result:type_name -> agent.v1.RunResult
-	0,  // 12: agent.v1.RunResult.stop_reason:type_name -> agent.v1.StopReason
-	11, // 13: agent.v1.RunResult.usage:type_name -> agent.v1.Usage
-	13, // 14: agent.v1.RunResult.latency:type_name -> google.protobuf.Duration
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 0: agent.v1.RunEvent.create_time:type_name -> google.protobuf.Timestamp
+	3,  // 1: agent.v1.RunEvent.started:type_name -> agent.v1.RunStarted
+	4,  // 2: agent.v1.RunEvent.text_delta:type_name -> agent.v1.TextDelta
+	5,  // 3: agent.v1.RunEvent.reasoning_delta:type_name -> agent.v1.ReasoningDelta
+	6,  // 4: agent.v1.RunEvent.tool_call_started:type_name -> agent.v1.ToolCallStarted
+	7,  // 5: agent.v1.RunEvent.tool_call_finished:type_name -> agent.v1.ToolCallFinished
+	10, // 6: agent.v1.RunEvent.iteration_finished:type_name -> agent.v1.IterationFinished
+	11, // 7: agent.v1.RunEvent.retrying:type_name -> agent.v1.Retrying
+	12, // 8: agent.v1.RunEvent.finished:type_name -> agent.v1.RunFinished
+	8,  // 9: agent.v1.RunEvent.approval_requested:type_name -> agent.v1.ApprovalRequested
+	9,  // 10: agent.v1.RunEvent.approval_resolved:type_name -> agent.v1.ApprovalResolved
+	16, // 11: agent.v1.ToolCallFinished.latency:type_name -> google.protobuf.Duration
+	0,  // 12: agent.v1.ApprovalResolved.decision:type_name -> agent.v1.ApprovalDecision
+	14, // 13: agent.v1.IterationFinished.usage:type_name -> agent.v1.Usage
+	13, // 14: agent.v1.RunFinished.result:type_name -> agent.v1.RunResult
+	1,  // 15: agent.v1.RunResult.stop_reason:type_name -> agent.v1.StopReason
+	14, // 16: agent.v1.RunResult.usage:type_name -> agent.v1.Usage
+	16, // 17: agent.v1.RunResult.latency:type_name -> google.protobuf.Duration
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_run_proto_init() }
@@ -1211,15 +1448,17 @@ func file_agent_v1_run_proto_init() {
 		(*RunEvent_IterationFinished)(nil),
 		(*RunEvent_Retrying)(nil),
 		(*RunEvent_Finished)(nil),
+		(*RunEvent_ApprovalRequested)(nil),
+		(*RunEvent_ApprovalResolved)(nil),
 	}
-	file_agent_v1_run_proto_msgTypes[10].OneofWrappers = []any{}
+	file_agent_v1_run_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_run_proto_rawDesc), len(file_agent_v1_run_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,6 +37,9 @@ const (
 	TaskStatus_TASK_STATUS_QUEUED TaskStatus = 1
 	// A worker runs it.
 	TaskStatus_TASK_STATUS_RUNNING TaskStatus = 2
+	// It waits, without a worker and for as long as it takes, for a person to
+	// decide about its `pending_approvals`.
+	TaskStatus_TASK_STATUS_WAITING_APPROVAL TaskStatus = 3
 	// It has ended, and its run has succeeded.
 	TaskStatus_TASK_STATUS_COMPLETED TaskStatus = 4
 	// It has ended without success; `result.stop_reason` or `error` says why.
@@ -51,17 +54,19 @@ var (
 		0: "TASK_STATUS_UNSPECIFIED",
 		1: "TASK_STATUS_QUEUED",
 		2: "TASK_STATUS_RUNNING",
+		3: "TASK_STATUS_WAITING_APPROVAL",
 		4: "TASK_STATUS_COMPLETED",
 		5: "TASK_STATUS_FAILED",
 		6: "TASK_STATUS_CANCELLED",
 	}
 	TaskStatus_value = map[string]int32{
-		"TASK_STATUS_UNSPECIFIED": 0,
-		"TASK_STATUS_QUEUED":      1,
-		"TASK_STATUS_RUNNING":     2,
-		"TASK_STATUS_COMPLETED":   4,
-		"TASK_STATUS_FAILED":      5,
-		"TASK_STATUS_CANCELLED":   6,
+		"TASK_STATUS_UNSPECIFIED":      0,
+		"TASK_STATUS_QUEUED":           1,
+		"TASK_STATUS_RUNNING":          2,
+		"TASK_STATUS_WAITING_APPROVAL": 3,
+		"TASK_STATUS_COMPLETED":        4,
+		"TASK_STATUS_FAILED":           5,
+		"TASK_STATUS_CANCELLED":        6,
 	}
 )
 
@@ -247,8 +252,11 @@ type Task struct {
 	CancelRequested bool `protobuf:"varint,17,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
 	// What became of telling `webhook_url`; only in GetTask, once it has ended.
 	WebhookDeliveries []*WebhookDelivery `protobuf:"bytes,18,rep,name=webhook_deliveries,json=webhookDeliveries,proto3" json:"webhook_deliveries,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The tool calls that ResolveApproval must decide before the task goes on;
+	// only while it is WAITING_APPROVAL.
+	PendingApprovals []*PendingApproval `protobuf:"bytes,19,rep,name=pending_approvals,json=pendingApprovals,proto3" json:"pending_approvals,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -407,6 +415,86 @@ func (x *Task) GetWebhookDeliveries() []*WebhookDelivery {
 	return nil
 }
 
+func (x *Task) GetPendingApprovals() []*PendingApproval {
+	if x != nil {
+		return x.PendingApprovals
+	}
+	return nil
+}
+
+// PendingApproval is a tool call that waits for a person's approval.
+type PendingApproval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id, for ResolveApproval.
+	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	// The tool's name.
+	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
+	// The arguments as the model wrote them; they fit the tool's schema.
+	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	// Since when it waits.
+	RequestTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingApproval) Reset() {
+	*x = PendingApproval{}
+	mi := &file_agent_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingApproval) ProtoMessage() {}
+
+func (x *PendingApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingApproval.ProtoReflect.Descriptor instead.
+func (*PendingApproval) Descriptor() ([]byte, []int) {
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PendingApproval) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+func (x *PendingApproval) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *PendingApproval) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+func (x *PendingApproval) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
 // WebhookDelivery is what became of telling a URL that a task has ended.
 type WebhookDelivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -434,7 +522,7 @@ type WebhookDelivery struct {
 
 func (x *WebhookDelivery) Reset() {
 	*x = WebhookDelivery{}
-	mi := &file_agent_v1_task_proto_msgTypes[1]
+	mi := &file_agent_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +534,7 @@ func (x *WebhookDelivery) String() string {
 func (*WebhookDelivery) ProtoMessage() {}
 
 func (x *WebhookDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[1]
+	mi := &file_agent_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +547,7 @@ func (x *WebhookDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookDelivery.ProtoReflect.Descriptor instead.
 func (*WebhookDelivery) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WebhookDelivery) GetDeliveryId() string {
@@ -563,7 +651,7 @@ type SubmitTaskRequest struct {
 
 func (x *SubmitTaskRequest) Reset() {
 	*x = SubmitTaskRequest{}
-	mi := &file_agent_v1_task_proto_msgTypes[2]
+	mi := &file_agent_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +663,7 @@ func (x *SubmitTaskRequest) String() string {
 func (*SubmitTaskRequest) ProtoMessage() {}
 
 func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[2]
+	mi := &file_agent_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +676,7 @@ func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SubmitTaskRequest) GetMessage() string {
@@ -686,7 +774,7 @@ type SubmitTaskResponse struct {
 
 func (x *SubmitTaskResponse) Reset() {
 	*x = SubmitTaskResponse{}
-	mi := &file_agent_v1_task_proto_msgTypes[3]
+	mi := &file_agent_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +786,7 @@ func (x *SubmitTaskResponse) String() string {
 func (*SubmitTaskResponse) ProtoMessage() {}
 
 func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[3]
+	mi := &file_agent_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +799,7 @@ func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubmitTaskResponse) GetTask() *Task {
@@ -732,7 +820,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_agent_v1_task_proto_msgTypes[4]
+	mi := &file_agent_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +832,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[4]
+	mi := &file_agent_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +845,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetTaskRequest) GetTaskId() string {
@@ -778,7 +866,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_agent_v1_task_proto_msgTypes[5]
+	mi := &file_agent_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +878,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[5]
+	mi := &file_agent_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +891,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -834,7 +922,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_agent_v1_task_proto_msgTypes[6]
+	mi := &file_agent_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +934,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[6]
+	mi := &file_agent_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +947,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTasksRequest) GetUserId() string {
@@ -918,7 +1006,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_agent_v1_task_proto_msgTypes[7]
+	mi := &file_agent_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1018,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[7]
+	mi := &file_agent_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1031,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -971,7 +1059,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_agent_v1_task_proto_msgTypes[8]
+	mi := &file_agent_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1071,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[8]
+	mi := &file_agent_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1084,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CancelTaskRequest) GetTaskId() string {
@@ -1018,7 +1106,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_agent_v1_task_proto_msgTypes[9]
+	mi := &file_agent_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1118,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[9]
+	mi := &file_agent_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,10 +1131,130 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+// ResolveApprovalRequest decides about a tool call.
+type ResolveApprovalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task that waits.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The call, as in `pending_approvals`.
+	ToolCallId string `protobuf:"bytes,2,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	// APPROVE or REJECT.
+	Decision ApprovalDecision `protobuf:"varint,3,opt,name=decision,proto3,enum=agent.v1.ApprovalDecision" json:"decision,omitempty"`
+	// Why: the model is told it with a rejection, and whoever watches sees it. At
+	// most 500 characters.
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveApprovalRequest) Reset() {
+	*x = ResolveApprovalRequest{}
+	mi := &file_agent_v1_task_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveApprovalRequest) ProtoMessage() {}
+
+func (x *ResolveApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_task_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveApprovalRequest.ProtoReflect.Descriptor instead.
+func (*ResolveApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResolveApprovalRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ResolveApprovalRequest) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+func (x *ResolveApprovalRequest) GetDecision() ApprovalDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return ApprovalDecision_APPROVAL_DECISION_UNSPECIFIED
+}
+
+func (x *ResolveApprovalRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// ResolveApprovalResponse carries the task.
+type ResolveApprovalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task: QUEUED once no call waits any more.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveApprovalResponse) Reset() {
+	*x = ResolveApprovalResponse{}
+	mi := &file_agent_v1_task_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveApprovalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveApprovalResponse) ProtoMessage() {}
+
+func (x *ResolveApprovalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_task_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveApprovalResponse.ProtoReflect.Descriptor instead.
+func (*ResolveApprovalResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ResolveApprovalResponse) GetTask() *Task {
 	if x != nil {
 		return x.Task
 	}
@@ -1066,7 +1274,7 @@ type WatchTaskRequest struct {
 
 func (x *WatchTaskRequest) Reset() {
 	*x = WatchTaskRequest{}
-	mi := &file_agent_v1_task_proto_msgTypes[10]
+	mi := &file_agent_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1286,7 @@ func (x *WatchTaskRequest) String() string {
 func (*WatchTaskRequest) ProtoMessage() {}
 
 func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[10]
+	mi := &file_agent_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1299,7 @@ func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskRequest.ProtoReflect.Descriptor instead.
 func (*WatchTaskRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchTaskRequest) GetTaskId() string {
@@ -1119,7 +1327,7 @@ type WatchTaskResponse struct {
 
 func (x *WatchTaskResponse) Reset() {
 	*x = WatchTaskResponse{}
-	mi := &file_agent_v1_task_proto_msgTypes[11]
+	mi := &file_agent_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1339,7 @@ func (x *WatchTaskResponse) String() string {
 func (*WatchTaskResponse) ProtoMessage() {}
 
 func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_task_proto_msgTypes[11]
+	mi := &file_agent_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1352,7 @@ func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskResponse.ProtoReflect.Descriptor instead.
 func (*WatchTaskResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchTaskResponse) GetEvent() *RunEvent {
@@ -1158,7 +1366,7 @@ var File_agent_v1_task_proto protoreflect.FileDescriptor
 
 const file_agent_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x13agent/v1/task.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x06\n" +
+	"\x13agent/v1/task.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\a\n" +
 	"\x04Task\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12,\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x14.agent.v1.TaskStatusR\x06status\x12\x14\n" +
@@ -1182,10 +1390,17 @@ const file_agent_v1_task_proto_rawDesc = "" +
 	"\bpriority\x18\x0f \x01(\x0e2\x16.agent.v1.TaskPriorityR\bpriority\x127\n" +
 	"\trun_after\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\brunAfter\x12)\n" +
 	"\x10cancel_requested\x18\x11 \x01(\bR\x0fcancelRequested\x12H\n" +
-	"\x12webhook_deliveries\x18\x12 \x03(\v2\x19.agent.v1.WebhookDeliveryR\x11webhookDeliveries\x1a9\n" +
+	"\x12webhook_deliveries\x18\x12 \x03(\v2\x19.agent.v1.WebhookDeliveryR\x11webhookDeliveries\x12F\n" +
+	"\x11pending_approvals\x18\x13 \x03(\v2\x19.agent.v1.PendingApprovalR\x10pendingApprovals\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x0fPendingApproval\x12 \n" +
+	"\ftool_call_id\x18\x01 \x01(\tR\n" +
+	"toolCallId\x12\x12\n" +
+	"\x04tool\x18\x02 \x01(\tR\x04tool\x12%\n" +
+	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\x12=\n" +
+	"\frequest_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\"\x86\x03\n" +
 	"\x0fWebhookDelivery\x12\x1f\n" +
 	"\vdelivery_id\x18\x01 \x01(\tR\n" +
 	"deliveryId\x12\x10\n" +
@@ -1252,21 +1467,32 @@ const file_agent_v1_task_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06taskId\"8\n" +
 	"\x12CancelTaskResponse\x12\"\n" +
+	"\x04task\x18\x01 \x01(\v2\x0e.agent.v1.TaskR\x04task\"\xca\x01\n" +
+	"\x16ResolveApprovalRequest\x12#\n" +
+	"\atask_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06taskId\x12)\n" +
+	"\ftool_call_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\n" +
+	"toolCallId\x12B\n" +
+	"\bdecision\x18\x03 \x01(\x0e2\x1a.agent.v1.ApprovalDecisionB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\x12\x1c\n" +
+	"\x04note\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04note\"=\n" +
+	"\x17ResolveApprovalResponse\x12\"\n" +
 	"\x04task\x18\x01 \x01(\v2\x0e.agent.v1.TaskR\x04task\"g\n" +
 	"\x10WatchTaskRequest\x12#\n" +
 	"\atask_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06taskId\x12.\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterSequence\"=\n" +
 	"\x11WatchTaskResponse\x12(\n" +
-	"\x05event\x18\x01 \x01(\v2\x12.agent.v1.RunEventR\x05event*\xae\x01\n" +
+	"\x05event\x18\x01 \x01(\v2\x12.agent.v1.RunEventR\x05event*\xca\x01\n" +
 	"\n" +
 	"TaskStatus\x12\x1b\n" +
 	"\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TASK_STATUS_QUEUED\x10\x01\x12\x17\n" +
-	"\x13TASK_STATUS_RUNNING\x10\x02\x12\x19\n" +
+	"\x13TASK_STATUS_RUNNING\x10\x02\x12 \n" +
+	"\x1cTASK_STATUS_WAITING_APPROVAL\x10\x03\x12\x19\n" +
 	"\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n" +
 	"\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n" +
-	"\x15TASK_STATUS_CANCELLED\x10\x06\"\x04\b\x03\x10\x03*v\n" +
+	"\x15TASK_STATUS_CANCELLED\x10\x06*v\n" +
 	"\fTaskPriority\x12\x1d\n" +
 	"\x19TASK_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11TASK_PRIORITY_LOW\x10\x01\x12\x18\n" +
@@ -1291,61 +1517,69 @@ func file_agent_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_agent_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_agent_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_agent_v1_task_proto_goTypes = []any{
-	(TaskStatus)(0),               // 0: agent.v1.TaskStatus
-	(TaskPriority)(0),             // 1: agent.v1.TaskPriority
-	(WebhookDeliveryStatus)(0),    // 2: agent.v1.WebhookDeliveryStatus
-	(*Task)(nil),                  // 3: agent.v1.Task
-	(*WebhookDelivery)(nil),       // 4: agent.v1.WebhookDelivery
-	(*SubmitTaskRequest)(nil),     // 5: agent.v1.SubmitTaskRequest
-	(*SubmitTaskResponse)(nil),    // 6: agent.v1.SubmitTaskResponse
-	(*GetTaskRequest)(nil),        // 7: agent.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),       // 8: agent.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),      // 9: agent.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 10: agent.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),     // 11: agent.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 12: agent.v1.CancelTaskResponse
-	(*WatchTaskRequest)(nil),      // 13: agent.v1.WatchTaskRequest
-	(*WatchTaskResponse)(nil),     // 14: agent.v1.WatchTaskResponse
-	nil,                           // 15: agent.v1.Task.LabelsEntry
-	nil,                           // 16: agent.v1.SubmitTaskRequest.LabelsEntry
-	nil,                           // 17: agent.v1.ListTasksRequest.LabelsEntry
-	(*RunResult)(nil),             // 18: agent.v1.RunResult
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*RunEvent)(nil),              // 21: agent.v1.RunEvent
+	(TaskStatus)(0),                 // 0: agent.v1.TaskStatus
+	(TaskPriority)(0),               // 1: agent.v1.TaskPriority
+	(WebhookDeliveryStatus)(0),      // 2: agent.v1.WebhookDeliveryStatus
+	(*Task)(nil),                    // 3: agent.v1.Task
+	(*PendingApproval)(nil),         // 4: agent.v1.PendingApproval
+	(*WebhookDelivery)(nil),         // 5: agent.v1.WebhookDelivery
+	(*SubmitTaskRequest)(nil),       // 6: agent.v1.SubmitTaskRequest
+	(*SubmitTaskResponse)(nil),      // 7: agent.v1.SubmitTaskResponse
+	(*GetTaskRequest)(nil),          // 8: agent.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),         // 9: agent.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),        // 10: agent.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),       // 11: agent.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),       // 12: agent.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),      // 13: agent.v1.CancelTaskResponse
+	(*ResolveApprovalRequest)(nil),  // 14: agent.v1.ResolveApprovalRequest
+	(*ResolveApprovalResponse)(nil), // 15: agent.v1.ResolveApprovalResponse
+	(*WatchTaskRequest)(nil),        // 16: agent.v1.WatchTaskRequest
+	(*WatchTaskResponse)(nil),       // 17: agent.v1.WatchTaskResponse
+	nil,                             // 18: agent.v1.Task.LabelsEntry
+	nil,                             // 19: agent.v1.SubmitTaskRequest.LabelsEntry
+	nil,                             // 20: agent.v1.ListTasksRequest.LabelsEntry
+	(*RunResult)(nil),               // 21: agent.v1.RunResult
+	(*timestamppb.Timestamp)(nil),   // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 23: google.protobuf.Duration
+	(ApprovalDecision)(0),           // 24: agent.v1.ApprovalDecision
+	(*RunEvent)(nil),                // 25: agent.v1.RunEvent
 }
 var file_agent_v1_task_proto_depIdxs = []int32{
 	0,  // 0: agent.v1.Task.status:type_name -> agent.v1.TaskStatus
-	18, // 1: agent.v1.Task.result:type_name -> agent.v1.RunResult
-	19, // 2: agent.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	19, // 3: agent.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	19, // 4: agent.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	15, // 5: agent.v1.Task.labels:type_name -> agent.v1.Task.LabelsEntry
+	21, // 1: agent.v1.Task.result:type_name -> agent.v1.RunResult
+	22, // 2: agent.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	22, // 3: agent.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	22, // 4: agent.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	18, // 5: agent.v1.Task.labels:type_name -> agent.v1.Task.LabelsEntry
 	1,  // 6: agent.v1.Task.priority:type_name -> agent.v1.TaskPriority
-	19, // 7: agent.v1.Task.run_after:type_name -> google.protobuf.Timestamp
-	4,  // 8: agent.v1.Task.webhook_deliveries:type_name -> agent.v1.WebhookDelivery
-	2,  // 9: agent.v1.WebhookDelivery.status:type_name -> agent.v1.WebhookDeliveryStatus
-	19, // 10: agent.v1.WebhookDelivery.next_time:type_name -> google.protobuf.Timestamp
-	19, // 11: agent.v1.WebhookDelivery.create_time:type_name -> google.protobuf.Timestamp
-	19, // 12: agent.v1.WebhookDelivery.finish_time:type_name -> google.protobuf.Timestamp
-	1,  // 13: agent.v1.SubmitTaskRequest.priority:type_name -> agent.v1.TaskPriority
-	19, // 14: agent.v1.SubmitTaskRequest.run_after:type_name -> google.protobuf.Timestamp
-	20, // 15: agent.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	16, // 16: agent.v1.SubmitTaskRequest.labels:type_name -> agent.v1.SubmitTaskRequest.LabelsEntry
-	3,  // 17: agent.v1.SubmitTaskResponse.task:type_name -> agent.v1.Task
-	3,  // 18: agent.v1.GetTaskResponse.task:type_name -> agent.v1.Task
-	0,  // 19: agent.v1.ListTasksRequest.statuses:type_name -> agent.v1.TaskStatus
-	17, // 20: agent.v1.ListTasksRequest.labels:type_name -> agent.v1.ListTasksRequest.LabelsEntry
-	3,  // 21: agent.v1.ListTasksResponse.tasks:type_name -> agent.v1.Task
-	3,  // 22: agent.v1.CancelTaskResponse.task:type_name -> agent.v1.Task
-	21, // 23: agent.v1.WatchTaskResponse.event:type_name -> agent.v1.RunEvent
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	22, // 7: agent.v1.Task.run_after:type_name -> google.protobuf.Timestamp
+	5,  // 8: agent.v1.Task.webhook_deliveries:type_name -> agent.v1.WebhookDelivery
+	4,  // 9: agent.v1.Task.pending_approvals:type_name -> agent.v1.PendingApproval
+	22, // 10: agent.v1.PendingApproval.request_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: agent.v1.WebhookDelivery.status:type_name -> agent.v1.WebhookDeliveryStatus
+	22, // 12: agent.v1.WebhookDelivery.next_time:type_name -> google.protobuf.Timestamp
+	22, // 13: agent.v1.WebhookDelivery.create_time:type_name -> google.protobuf.Timestamp
+	22, // 14: agent.v1.WebhookDelivery.finish_time:type_name -> google.protobuf.Timestamp
+	1,  // 15: agent.v1.SubmitTaskRequest.priority:type_name -> agent.v1.TaskPriority
+	22, // 16: agent.v1.SubmitTaskRequest.run_after:type_name -> google.protobuf.Timestamp
+	23, // 17: agent.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	19, // 18: agent.v1.SubmitTaskRequest.labels:type_name -> agent.v1.SubmitTaskRequest.LabelsEntry
+	3,  // 19: agent.v1.SubmitTaskResponse.task:type_name -> agent.v1.Task
+	3,  // 20: agent.v1.GetTaskResponse.task:type_name -> agent.v1.Task
+	0,  // 21: agent.v1.ListTasksRequest.statuses:type_name -> agent.v1.TaskStatus
+	20, // 22: agent.v1.ListTasksRequest.labels:type_name -> agent.v1.ListTasksRequest.LabelsEntry
+	3,  // 23: agent.v1.ListTasksResponse.tasks:type_name -> agent.v1.Task
+	3,  // 24: agent.v1.CancelTaskResponse.task:type_name -> agent.v1.Task
+	24, // 25: agent.v1.ResolveApprovalRequest.decision:type_name -> agent.v1.ApprovalDecision
+	3,  // 26: agent.v1.ResolveApprovalResponse.task:type_name -> agent.v1.Task
+	25, // 27: agent.v1.WatchTaskResponse.event:type_name -> agent.v1.RunEvent
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_task_proto_init() }
@@ -1360,7 +1594,7 @@ func file_agent_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_task_proto_rawDesc), len(file_agent_v1_task_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
