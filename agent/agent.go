@@ -48,6 +48,9 @@ type Agent struct {
 	// HistoryTokens bounds what a run is told of its session, newest turns
 	// first. 0 is an agent without a memory: its runs have no session.
 	HistoryTokens int64
+	// MemoryTokens bounds what a run is told of the notes about its user that go
+	// with its message, best first. 0 is nothing.
+	MemoryTokens int64
 }
 
 func (a *Agent) validate() error {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"math"
 	"slices"
 
@@ -55,8 +56,9 @@ const (
 
 // Estimate says what a run of an agent would likely use: past are the last runs
 // of it that have asked its first model, in any order, and history is how many
-// tokens of its session it would be told. Its error is an *UnknownAgentError.
-func (r *Runner) Estimate(name, message string, history int64, past []PastRun) (Estimate, error) {
+// tokens of its session it would be told. Of notes it would be told those in
+// ctx's memory. Its error is an *UnknownAgentError.
+func (r *Runner) Estimate(ctx context.Context, name, message string, history int64, past []PastRun) (Estimate, error) {
 	c, err := r.find(name)
 	if err != nil {
 		return Estimate{}, err
@@ -64,7 +66,7 @@ func (r *Runner) Estimate(name, message string, history int64, past []PastRun) (
 	first := &c.models[0]
 	prompt := model.EstimateInput(&model.Request{
 		System: c.SystemPrompt, Tools: c.tools.offered,
-		Messages: []model.Message{{Role: model.RoleUser, Text: message}},
+		Messages: []model.Message{{Role: model.RoleUser, Notes: r.notes(ctx, &c.Agent, message), Text: message}},
 	})
 	e := estimator{
 		prompt: prompt + min(history, c.HistoryTokens), price: first.price,

@@ -132,7 +132,7 @@ func (s *simulation) run(past []agent.PastRun) (agent.Estimate, agent.PastRun, m
 		session = append(session, said)
 		history += model.EstimateTokens(said)
 	}
-	estimate, err := s.runner.Estimate("", message, history, past)
+	estimate, err := s.runner.Estimate(s.t.Context(), "", message, history, past)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestAnEstimateKeepsTheBudget(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		e, err := runner.Estimate("", words(int(number("words", 1, 2000))), number("history", 0, 50_000), past)
+		e, err := runner.Estimate(t.Context(), "", words(int(number("words", 1, 2000))), number("history", 0, 50_000), past)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -286,7 +286,7 @@ func TestWhatAnEstimateRestsOn(t *testing.T) {
 		"nine runs":         {runs(9, run), agent.Estimate{Iterations: 1, InputTokens: 2*12 + 300, OutputTokens: 50, History: true}},
 	} {
 		runner := newRunner(t, agent.Config{Agents: []agent.Agent{anAgent(&script{name: "test/free"})}})
-		got, err := runner.Estimate("", "Hi", 0, test.past)
+		got, err := runner.Estimate(t.Context(), "", "Hi", 0, test.past)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestWhatAnEstimateRestsOn(t *testing.T) {
 func TestAnEstimateOfAnAgentThatIsNone(t *testing.T) {
 	t.Parallel()
 	runner := newRunner(t, agent.Config{Agents: []agent.Agent{anAgent(&script{name: "test/free"})}})
-	_, err := runner.Estimate("nobody", "Hi", 0, nil)
+	_, err := runner.Estimate(t.Context(), "nobody", "Hi", 0, nil)
 	if unknown := (*agent.UnknownAgentError)(nil); !errors.As(err, &unknown) || unknown.Name != "nobody" {
 		t.Errorf("got error %v", err)
 	}

@@ -228,10 +228,13 @@ func (r *Run) booked(m *pricedModel, begin time.Time, usage model.Usage, cost mo
 func (r *Run) Calls() []ModelCall { return r.calls }
 
 // Turn is what the run adds to its session, once it has been executed: what
-// the user said, the answer, and what lies between them. It is empty for a run
-// that said nothing.
+// the user said, the answer, and what lies between them; notes are no part of it.
+// It is empty for a run that said nothing.
 func (r *Run) Turn() []model.Message {
 	turn := slices.Clone(r.messages[r.history:])
+	if len(turn) > 0 {
+		turn[0].Notes = "" // the next run has its own
+	}
 	if said := r.said.String(); said != "" {
 		turn = append(turn, model.Message{Role: model.RoleAssistant, Text: said})
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -25,6 +26,7 @@ type Run struct {
 	resume  *Resume
 	journal Journal
 	lastTry bool
+	memory  tool.Memory // nil is the context's
 	ended   func(*Run)
 
 	events *Events
@@ -87,9 +89,14 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	ctx, r.span = r.runner.telemetry.startRun(ctx, r)
 	defer r.span.End()
 
-	r.messages = append(r.messages, model.Message{Role: model.RoleUser, Text: r.request})
+	if r.memory != nil {
+		ctx = tool.WithMemory(ctx, r.memory)
+	}
 	r.asked = r.agent.models[0].Name()
 	r.begin(ctx)
+	r.messages = append(r.messages, model.Message{
+		Role: model.RoleUser, Notes: r.runner.notes(ctx, &r.agent.Agent, r.request), Text: r.request,
+	})
 
 	end := r.loop(ctx)
 	if end.lost != nil {

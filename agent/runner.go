@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -200,6 +201,8 @@ type Request struct {
 	// Ended is called when the run has ended, or waits for a person, before
 	// that is told; nil is nothing to do.
 	Ended func(run *Run)
+	// Memory is the notes about the user; nil is the context's, if it has any.
+	Memory tool.Memory
 	// LastTry: nobody runs it again when no model answers, so that it ends with
 	// `finished` then, too.
 	LastTry bool
@@ -236,6 +239,7 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		resume:   req.Resume,
 		journal:  req.Journal,
 		lastTry:  req.LastTry,
+		memory:   req.Memory,
 		ended:    req.Ended,
 		messages: slices.Clone(req.History),
 		history:  len(req.History),

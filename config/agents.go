@@ -24,6 +24,14 @@ const (
 	mostOfflineInterval = time.Hour
 )
 
+// An agent with either of these tools is told of the notes about its user, so
+// many tokens of them, if the file does not say how many.
+const (
+	memorySave          = "memory_save"
+	memorySearch        = "memory_search"
+	defaultMemoryTokens = 1_000
+)
+
 // newAgent is an agent of that name with the defaults.
 func newAgent(name string) Agent {
 	return Agent{
@@ -76,7 +84,7 @@ func (v value) agents(providers []string) []Agent {
 
 func (v value) agent(name string, providers []string) Agent {
 	a := newAgent(name)
-	var models, options value
+	var models, options, notes value
 	right := v.object(fields{
 		"description":          text(&a.Description),
 		"model":                keep(&models),
@@ -86,10 +94,17 @@ func (v value) agent(name string, providers []string) Agent {
 		"max_iterations":       whole(&a.MaxIterations, 1, mostIterations),
 		"max_output_tokens":    whole(&a.MaxOutputTokens, 1, mostOutputTokens),
 		"max_history_tokens":   whole(&a.MaxHistoryTokens, 0, mostTokensPerRun),
+		"memory_tokens":        keep(&notes),
 		"max_tokens_per_run":   whole(&a.MaxTokensPerRun, 1, mostTokensPerRun),
 		"max_cost_usd_per_run": dollars(&a.MaxCostPerRun, 1, mostCost),
 		"timeout":              duration(&a.Timeout, leastTimeout, mostTimeout),
 	})
+	if slices.Contains(a.Tools, memorySave) || slices.Contains(a.Tools, memorySearch) {
+		a.MemoryTokens = defaultMemoryTokens
+	}
+	if notes.given() {
+		whole(&a.MemoryTokens, 0, mostTokensPerRun)(notes)
+	}
 	a.Models = models.models(providers)
 	if (right || !v.given()) && !models.given() {
 		v.lacks("has no model", `add "model: openai/gpt-4o-mini" or "model: offline"`)

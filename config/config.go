@@ -86,6 +86,9 @@ type Agent struct {
 	// MaxHistoryTokens bounds what a run is told of its session; 0 is an agent
 	// without sessions.
 	MaxHistoryTokens int64
+	// MemoryTokens bounds what a run is told of the notes about its user; 0 is
+	// nothing.
+	MemoryTokens int64
 	// MaxTokensPerRun bounds a run, input and output, in tokens.
 	MaxTokensPerRun int64
 	// MaxCostPerRun bounds what a run may cost.

@@ -316,3 +316,24 @@ func TestLoadReadsAFile(t *testing.T) {
 		t.Error("a directory was read")
 	}
 }
+
+func TestAnAgentWithAMemoryToolIsToldOfNotes(t *testing.T) {
+	t.Parallel()
+	known := Known{Tools: []string{"calculator", "memory_save", "memory_search"}}
+	for text, want := range map[string]int64{
+		"": 0, "tools: [calculator]": 0, "tools: [memory_save]": 1000, "tools: [memory_search]": 1000, `tools: ["*"]`: 1000,
+		"memory_tokens: 500": 500, "tools: [memory_save], memory_tokens: 0": 0, "tools: [memory_save], memory_tokens: ~": 1000,
+	} {
+		file, err := Parse("runwire.yaml", []byte("agents: {a: {model: offline, "+text+"}}"), environment(), known)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got := file.Agents[0].MemoryTokens; got != want {
+			t.Errorf("%q is %d tokens, want %d", text, got, want)
+		}
+	}
+	_, err := Parse("runwire.yaml", []byte("agents: {a: {model: offline, memory_tokens: -1}}"), environment(), known)
+	if err == nil || !strings.Contains(err.Error(), "agents.a.memory_tokens: wants 0 to 1000000000, not -1") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -137,10 +137,12 @@ func TestScopesOfServices(t *testing.T) {
 		limited bool
 	}{
 		{"AgentService/Run AgentService/StreamRun", ScopeRun, true},
+		{"AgentService/EstimateCost", ScopeRun, false},
 		{"AgentService/ListAgents", scopeAny, false},
 		{"AgentService/SubmitTask", ScopeTasks, true},
 		{"AgentService/GetTask AgentService/ListTasks AgentService/CancelTask AgentService/WatchTask", ScopeTasks, false},
 		{"SessionService/ListSessions SessionService/GetSession SessionService/ListMessages SessionService/DeleteSession", ScopeRun, false},
+		{"MemoryService/SaveMemory MemoryService/SearchMemories MemoryService/ListMemories MemoryService/DeleteMemory", ScopeRun, false},
 		{"ScheduleService/CreateSchedule ScheduleService/GetSchedule ScheduleService/ListSchedules", ScopeTasks, false},
 		{"ScheduleService/PauseSchedule ScheduleService/ResumeSchedule ScheduleService/DeleteSchedule", ScopeTasks, false},
 		{"UsageService/GetUsage", ScopeAdmin, false},

@@ -108,6 +108,11 @@ var scopes = map[string]Scope{
 	agentv1.SessionService_ListMessages_FullMethodName:  ScopeRun,
 	agentv1.SessionService_DeleteSession_FullMethodName: ScopeRun,
 
+	agentv1.MemoryService_SaveMemory_FullMethodName:     ScopeRun,
+	agentv1.MemoryService_SearchMemories_FullMethodName: ScopeRun,
+	agentv1.MemoryService_ListMemories_FullMethodName:   ScopeRun,
+	agentv1.MemoryService_DeleteMemory_FullMethodName:   ScopeRun,
+
 	agentv1.ScheduleService_CreateSchedule_FullMethodName: ScopeTasks,
 	agentv1.ScheduleService_GetSchedule_FullMethodName:    ScopeTasks,
 	agentv1.ScheduleService_ListSchedules_FullMethodName:  ScopeTasks,

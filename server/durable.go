@@ -63,6 +63,7 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	d.ledger = newLedger(d.store, d.log)
 	d.tasks = tasks.NewService(tasks.Config{
 		Store: d.store, Bus: d.bus, Runner: runner, Sessions: d.sessions, Webhooks: d.webhooks, Log: d.log,
+		Memory: notesOf(d.store),
 	})
 	d.schedules = schedules.New(schedules.Config{
 		Store: d.store, Submitter: d.tasks, Log: cfg.Log.With(slog.String("logger", "runwire.schedules")),

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/runwire/runwire/agent"
+	"github.com/runwire/runwire/agent/tool"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
 )
@@ -21,11 +22,12 @@ func (s *agentService) EstimateCost(ctx context.Context, req *agentv1.EstimateCo
 		if history, err = sessionTokens(ctx, s.durable.store, &answering, req); err != nil {
 			return nil, err
 		}
+		ctx = tool.WithMemory(ctx, notesOf(s.durable.store)(tenant(ctx), req.GetUserId(), ""))
 		if past, err = pastRuns(ctx, s.durable.store, &answering); err != nil {
 			return nil, err
 		}
 	}
-	estimate, err := s.runner.Estimate(answering.Name, req.GetMessage(), history, past)
+	estimate, err := s.runner.Estimate(ctx, answering.Name, req.GetMessage(), history, past)
 	if err != nil {
 		return nil, err
 	}

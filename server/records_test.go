@@ -27,6 +27,7 @@ type records struct {
 	*store.DB
 
 	sessions agentv1.SessionServiceClient
+	memories agentv1.MemoryServiceClient
 	usage    agentv1.UsageServiceClient
 	log      *logBook
 }
@@ -56,6 +57,7 @@ func keep(t *testing.T) *records {
 	}
 	server := grpc.NewServer(chain...)
 	agentv1.RegisterSessionServiceServer(server, newSessionService(db))
+	agentv1.RegisterMemoryServiceServer(server, newMemoryService(db))
 	agentv1.RegisterUsageServiceServer(server, newUsageService(db))
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -75,6 +77,7 @@ func keep(t *testing.T) *records {
 		}
 	})
 	r.sessions, r.usage = agentv1.NewSessionServiceClient(conn), agentv1.NewUsageServiceClient(conn)
+	r.memories = agentv1.NewMemoryServiceClient(conn)
 	return r
 }
 

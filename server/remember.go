@@ -9,8 +9,9 @@ import (
 	"github.com/runwire/runwire/tasks"
 )
 
-// remember gives a call's run what was said in its session before, and has
-// what it says and uses written when it ends. The caller calls end.
+// remember gives a call's run what was said in its session before and the notes
+// about its user, and has what it says and uses written when it ends. The
+// caller calls end.
 func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(), err error) {
 	answering, err := d.tasks.Runner.Find(asked.Agent)
 	if err != nil {
@@ -37,6 +38,7 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 		}
 		asked.History = session.History
 	}
+	asked.Memory = notesOf(d.store)(key.Tenant, key.User, key.ID)
 	asked.Ended = func(run *agent.Run) { d.settle(ctx, key, answering.Name, session, run) }
 	return func() {
 		if session != nil {

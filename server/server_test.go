@@ -77,7 +77,7 @@ func TestReflectionListsTheServices(t *testing.T) {
 	for _, s := range response.GetListServicesResponse().GetService() {
 		names = append(names, s.GetName())
 	}
-	want := "agent.v1.AgentService agent.v1.ScheduleService agent.v1.SessionService agent.v1.UsageService grpc.health.v1.Health grpc.reflection.v1.ServerReflection grpc.reflection.v1alpha.ServerReflection"
+	want := "agent.v1.AgentService agent.v1.MemoryService agent.v1.ScheduleService agent.v1.SessionService agent.v1.UsageService grpc.health.v1.Health grpc.reflection.v1.ServerReflection grpc.reflection.v1alpha.ServerReflection"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

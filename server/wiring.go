@@ -95,6 +95,7 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		MaxOutputTokens: a.MaxOutputTokens,
 		MaxTokens:       a.MaxTokensPerRun,
 		HistoryTokens:   a.MaxHistoryTokens,
+		MemoryTokens:    a.MemoryTokens,
 		MaxCost:         a.MaxCostPerRun,
 		Timeout:         a.Timeout,
 		Sources:         b.tools.chosen(a.ServerTools),

@@ -138,6 +138,9 @@ func (a *attempt) newRun(
 	if session != nil {
 		asked.History = session.History
 	}
+	if remember := a.service.Memory; remember != nil {
+		asked.Memory = remember(a.task.Tenant, a.task.UserID, a.task.SessionID)
+	}
 	if a.task.Attempt > 1 {
 		var err error
 		if asked.Resume, err = a.resume(ctx); err != nil {

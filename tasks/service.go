@@ -15,6 +15,7 @@ import (
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
 	"github.com/runwire/runwire/bus"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/sessions"
@@ -32,14 +33,16 @@ type Webhooks interface {
 	Wake()
 }
 
-// Config is what a service is made of; all of it is needed.
+// Config is what a service is made of; all of it is needed but Memory.
 type Config struct {
 	Store    store.Store
 	Bus      *bus.Bus
 	Runner   *agent.Runner
 	Sessions *sessions.Keeper
 	Webhooks Webhooks
-	Log      *slog.Logger
+	// Memory makes the notes that a task's run has about its user; nil is none.
+	Memory func(tenant, user, session string) tool.Memory
+	Log    *slog.Logger
 }
 
 // Service is tasks as their owners see them. Safe for concurrent use.

@@ -110,7 +110,7 @@ func (w *anthropicWriter) content(
 	case RoleTool:
 		return anthropic.MessageParamRoleUser, []anthropic.ContentBlockParamUnion{toolResult(message)}
 	default:
-		return anthropic.MessageParamRoleUser, appendText(nil, message.Text)
+		return anthropic.MessageParamRoleUser, appendText(appendText(nil, message.Notes), message.Text)
 	}
 }
 

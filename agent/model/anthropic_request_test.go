@@ -34,7 +34,7 @@ func TestAnthropicRequestAsSent(t *testing.T) {
 			{Role: RoleAssistant, Text: "It is 4."},
 			{Role: RoleAssistant, Text: ""},
 			{Role: RoleUser, Text: "And\n"},
-			{Role: RoleUser, Text: "2+3?"},
+			{Role: RoleUser, Notes: "Noted.", Text: "2+3?"},
 		},
 		Tools: []Tool{
 			{Name: "calculator", Description: "Calculates.", Parameters: json.RawMessage(`{"type":"object","properties":{"expression":{"type":"string","maxLength":9007199254740993}}}`)},
@@ -54,7 +54,7 @@ func TestAnthropicRequestAsSent(t *testing.T) {
 				{"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "4"}]},
 				{"type": "tool_result", "tool_use_id": "c_2", ` + ephemeral + `}]},
 			{"role": "assistant", "content": [{"type": "text", "text": "It is 4."}]},
-			{"role": "user", "content": [{"type": "text", "text": "And\n"}, {"type": "text", "text": "2+3?", ` + ephemeral + `}]}
+			{"role": "user", "content": [{"type": "text", "text": "And\n"}, {"type": "text", "text": "Noted."}, {"type": "text", "text": "2+3?", ` + ephemeral + `}]}
 		],
 		"tools": [
 			{"name": "calculator", "description": "Calculates.", "eager_input_streaming": true,

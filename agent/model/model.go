@@ -56,6 +56,9 @@ type Message struct {
 	Role Role `json:"role"`
 	// Text is what was said, or a tool's output.
 	Text string `json:"text,omitempty"`
+	// Notes goes before the Text of a user's message, in the same message, and is
+	// nothing that the user has said now; may be empty.
+	Notes string `json:"notes,omitempty"`
 	// ToolCalls are what an assistant's message asked for.
 	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
 	// ToolCallID says which call a tool's message answers.

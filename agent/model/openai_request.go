@@ -39,6 +39,9 @@ func messageParam(message *Message, names *wireNames) openai.ChatCompletionMessa
 	case RoleAssistant:
 		return assistantParam(message, names)
 	default:
+		if message.Notes != "" {
+			return openai.UserMessage(message.Notes + "\n\n" + message.Text)
+		}
 		return openai.UserMessage(message.Text)
 	}
 }

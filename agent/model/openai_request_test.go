@@ -20,6 +20,7 @@ func TestOpenAIRequestAsSent(t *testing.T) {
 			{Role: RoleTool, Text: "error: no JSON", ToolCallID: "c2"},
 			{Role: RoleAssistant, Text: "It is 4."},
 			{Role: RoleUser, Text: ""},
+			{Role: RoleUser, Notes: "Noted.", Text: "So?"},
 		},
 		Tools: []Tool{
 			{Name: "calculator", Description: "Calculates.", Parameters: json.RawMessage(`{"type":"object","properties":{"expression":{"type":"string","maxLength":9007199254740993}}}`)},
@@ -38,7 +39,8 @@ func TestOpenAIRequestAsSent(t *testing.T) {
 			{"role": "tool", "content": "4", "tool_call_id": "c1"},
 			{"role": "tool", "content": "error: no JSON", "tool_call_id": "c2"},
 			{"role": "assistant", "content": "It is 4."},
-			{"role": "user", "content": ""}
+			{"role": "user", "content": ""},
+			{"role": "user", "content": "Noted.\n\nSo?"}
 		],
 		"tools": [
 			{"type": "function", "function": {"name": "calculator", "description": "Calculates.",

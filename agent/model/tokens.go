@@ -14,7 +14,7 @@ func requestTokens(req *Request, count func(string) int64) int64 {
 	sum := int64(messageFraming) + count(req.System)
 	for i := range req.Messages {
 		message := &req.Messages[i]
-		sum += messageFraming + count(message.Text)
+		sum += messageFraming + count(message.Notes) + count(message.Text)
 		for j := range message.ToolCalls {
 			call := &message.ToolCalls[j]
 			sum += toolFraming + count(call.Name) + count(call.Arguments)

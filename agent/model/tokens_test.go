@@ -47,6 +47,7 @@ func TestRequestTokensCountEverything(t *testing.T) {
 	for name, add := range map[string]func(){
 		"system":      func() { req.System += "Be brief." },
 		"text":        func() { req.Messages[0].Text += "Hello there." },
+		"notes":       func() { req.Messages[0].Notes += "Likes tea." },
 		"message":     func() { req.Messages = append(req.Messages, Message{Role: RoleTool}) },
 		"call":        func() { req.Messages[0].ToolCalls = append(req.Messages[0].ToolCalls, ToolCall{Name: "f"}) },
 		"arguments":   func() { req.Messages[0].ToolCalls = []ToolCall{{Name: "f"}, {Name: "g", Arguments: `{"a":1}`}} },

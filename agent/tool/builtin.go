@@ -13,6 +13,10 @@ func Builtin(name string) (*Tool, bool) {
 		def, fn = calculator()
 	case "current_time":
 		def, fn = currentTime(time.Now)
+	case "memory_save":
+		def, fn = memorySave()
+	case "memory_search":
+		def, fn = memorySearch()
 	default:
 		return nil, false
 	}
@@ -21,4 +25,6 @@ func Builtin(name string) (*Tool, bool) {
 }
 
 // BuiltinNames lists the built-in tools, sorted.
-func BuiltinNames() []string { return []string{"calculator", "current_time"} }
+func BuiltinNames() []string {
+	return []string{"calculator", "current_time", "memory_save", "memory_search"}
+}
