@@ -54,6 +54,15 @@ var conversations = []conversation{
 		want: `(?s).+\nSTOP_REASON_TIMEOUT tools= tokens=[1-9]\d*\n`,
 	},
 	{
+		name: "submits a task and watches it", server: "open", args: []string{"task", "What is 17 * 23?"},
+		want: `(?s).*391.*\nSTOP_REASON_COMPLETED tools=calculator tokens=[1-9]\d*\n`,
+	},
+	{
+		name: "goes on with a watch that broke off", server: "slow", args: []string{"task", "Go on."},
+		env:  []string{"DEADLINE=5"},
+		want: `(\S+ ){399}\S+\nSTOP_REASON_COMPLETED tools= tokens=[1-9]\d*\n`,
+	},
+	{
 		name: "is told which field is wrong", server: "open", args: []string{"run", ""},
 		want: `error INVALID_ARGUMENT\nfield message\n`, fails: true,
 	},
@@ -95,7 +104,7 @@ func servers(t *testing.T) map[string]server {
 	return map[string]server{
 		"open":  serve(t, nil, "--rate-limit", "0"),
 		"long":  serve(t, nil, "--rate-limit", "0", "--config", offline("tokens: 4000")),
-		"slow":  serve(t, nil, "--rate-limit", "0", "--config", offline("tokens: 400, token_interval: 50ms")),
+		"slow":  serve(t, nil, "--rate-limit", "0", "--workers", "16", "--config", offline("tokens: 400, token_interval: 50ms")),
 		"keyed": serve(t, []string{"RUNWIRE_API_KEY=rw_key"}),
 		"full":  serve(t, nil, "--rate-limit", "1"),
 	}

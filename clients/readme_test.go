@@ -1,6 +1,8 @@
 package clients_test
 
 import (
+	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path"
@@ -8,11 +10,17 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
-// The README's address, for which the tests put their server's.
-const readmeAddress = "127.0.0.1:50051"
+// The README's addresses, for which the tests put their server's, and a free
+// one for the server that the README starts itself.
+const (
+	readmeAddress = "127.0.0.1:50051"
+	readmeOther   = "127.0.0.1:50061"
+)
 
 // command is one line after a prompt and the output that is shown with it.
 type command struct {
@@ -25,14 +33,22 @@ type command struct {
 func TestReadmeSession(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
+	other := freeAddress(t)
+	here := strings.NewReplacer(readmeAddress, s.grpc, readmeOther, other, "bin/runwire", "runwire")
+	dir := t.TempDir()
 	ran := 0
 	for _, c := range session(read(t, "README.md")) {
 		ran++
-		line := strings.ReplaceAll(c.line, readmeAddress, s.grpc)
-		cmd := exec.Command("sh", "-c", strings.TrimPrefix(line, "bin/"))
-		cmd.Env = []string{"PATH=" + binaries(t) + string(filepath.ListSeparator) + os.Getenv("PATH")}
-		cmd.Dir = t.TempDir()
+		cmd := exec.Command("sh", "-c", here.Replace(c.line))
+		cmd.Env = []string{"PATH=" + binaries(t) + string(filepath.ListSeparator) + os.Getenv("PATH"), raceOptions}
+		cmd.Dir = dir
+		// A server that it starts is ended with the test.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		out, err := cmd.CombinedOutput()
+		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		if strings.Contains(c.line, "bin/runwire serve") {
+			awaitListening(t, other)
+		}
 		if shown := strings.HasPrefix(c.output, "ERROR"); shown != (err != nil) {
 			t.Errorf("$ %s\nended with %v", c.line, err)
 		}
@@ -40,8 +56,40 @@ func TestReadmeSession(t *testing.T) {
 			t.Errorf("$ %s\nprinted\n%s\nthe README shows\n%s", c.line, out, c.output)
 		}
 	}
-	if ran < 7 {
-		t.Errorf("the README has %d commands, want at least 7", ran)
+	if ran < 16 {
+		t.Errorf("the README has %d commands, want at least 16", ran)
+	}
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	return listener.Addr().String()
+}
+
+// awaitListening returns once somebody listens there.
+func awaitListening(t *testing.T, address string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("nobody listens on %s", address)
+		case <-tick.C:
+		}
 	}
 }
 
@@ -124,7 +172,7 @@ func session(markdown string) []command {
 }
 
 // volatile are the values that differ from run to run.
-var volatile = regexp.MustCompile(`("(?:runId|sessionId|createTime|latency)": )"[^"]*"|[0-9.]+ m?s`)
+var volatile = regexp.MustCompile(`("(?:runId|sessionId|createTime|latency)": )"[^"]*"|[0-9.]+ m?s|task_[0-9a-f-]{36}|\b[0-9]+s +|after event [0-9]+`)
 
 // shows says whether printed is what is shown, where a line of `…` stands for
 // any lines and a volatile value for any other.

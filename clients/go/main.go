@@ -1,6 +1,6 @@
 // Command go is a client of Runwire in Go.
 //
-//	go run ./clients/go ADDRESS list|run|stream [MESSAGE [USER]]
+//	go run ./clients/go ADDRESS list|run|stream|task [MESSAGE [USER]]
 //
 // RUNWIRE_API_KEY is the key, DEADLINE the seconds a call may take (60). It
 // knows nothing of the server but its contract.
@@ -21,6 +21,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -41,7 +42,7 @@ func main() {
 
 func run(ctx context.Context, out io.Writer, args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: ADDRESS list|run|stream [MESSAGE [USER]]")
+		return errors.New("usage: ADDRESS list|run|stream|task [MESSAGE [USER]]")
 	}
 	address, command := args[0], args[1]
 	args = append(args, "", "go")
@@ -53,6 +54,9 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	}
 	defer conn.Close() //nolint:errcheck // the process ends here
 	client := agentv1.NewAgentServiceClient(conn)
+	if command == "task" {
+		return task(ctx, out, client, &agentv1.SubmitTaskRequest{Message: message, UserId: user})
+	}
 	ctx, cancel := callContext(ctx)
 	defer cancel()
 	switch command {
@@ -132,15 +136,81 @@ func stream(ctx context.Context, out io.Writer, client agentv1.AgentServiceClien
 			return fmt.Errorf("event %d (merged %d) after %d", event.GetSequence(), event.GetMerged(), sequence)
 		}
 		sequence = event.GetSequence()
-		switch e := event.GetEvent().(type) {
-		case *agentv1.RunEvent_TextDelta:
-			fmt.Fprint(out, e.TextDelta.GetText())
-		case *agentv1.RunEvent_Retrying: // what the step had said is void
-			fmt.Fprint(out, "\n[retrying]\n")
-		case *agentv1.RunEvent_Finished:
-			fmt.Fprintln(out)
-			printResult(out, e.Finished.GetResult())
+		show(out, event)
+	}
+}
+
+func show(out io.Writer, event *agentv1.RunEvent) {
+	switch e := event.GetEvent().(type) {
+	case *agentv1.RunEvent_TextDelta:
+		fmt.Fprint(out, e.TextDelta.GetText())
+	case *agentv1.RunEvent_Retrying: // what the step had said is void
+		fmt.Fprint(out, "\n[retrying]\n")
+	case *agentv1.RunEvent_Finished:
+		fmt.Fprintln(out)
+		printResult(out, e.Finished.GetResult())
+	}
+}
+
+// task submits a task and prints its answer as it is spoken, over as many calls
+// as that takes.
+func task(ctx context.Context, out io.Writer, client agentv1.AgentServiceClient, request *agentv1.SubmitTaskRequest) error {
+	call, cancel := callContext(ctx)
+	submitted, err := client.SubmitTask(call, request)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("submit the task: %w", err)
+	}
+	watched := &agentv1.WatchTaskRequest{TaskId: submitted.GetTask().GetTaskId()}
+	for {
+		ended, err := watch(ctx, out, client, watched)
+		if ended || err != nil && !comesBack(err) {
+			return err
 		}
+		select { // the server may be on its way back
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("watch the task: %w", ctx.Err())
+		}
+	}
+}
+
+// watch prints what comes after the last event that request has, and keeps it
+// up to date. It says whether the task has ended.
+func watch(ctx context.Context, out io.Writer, client agentv1.AgentServiceClient, request *agentv1.WatchTaskRequest) (ended bool, err error) {
+	ctx, cancel := callContext(ctx)
+	defer cancel()
+	events, err := client.WatchTask(ctx, request)
+	if err != nil {
+		return false, fmt.Errorf("watch the task: %w", err)
+	}
+	for {
+		response, err := events.Recv()
+		if errors.Is(err, io.EOF) {
+			return ended, nil
+		}
+		if err != nil {
+			return ended, fmt.Errorf("watch the task: %w", err)
+		}
+		event := response.GetEvent()
+		if event.GetSequence() != request.GetAfterSequence()+1+event.GetMerged() {
+			return false, fmt.Errorf("event %d (merged %d) after %d", event.GetSequence(), event.GetMerged(), request.GetAfterSequence())
+		}
+		request.AfterSequence = event.GetSequence()
+		show(out, event)
+		ended = event.GetFinished() != nil
+	}
+}
+
+// comesBack says whether a stream that broke off so is worth another call.
+func comesBack(err error) bool {
+	switch s := status.Convert(errors.Unwrap(err)); s.Code() {
+	case codes.Unavailable, codes.Aborted, codes.Canceled, codes.DeadlineExceeded:
+		return true
+	case codes.Internal: // a proxy that cut the stream says no more
+		return len(s.Details()) == 0
+	default:
+		return false
 	}
 }
 

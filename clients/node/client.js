@@ -1,6 +1,6 @@
 // A client of Runwire from its protos alone.
 //
-//   node client.js ADDRESS list|run|stream [MESSAGE [USER]]
+//   node client.js ADDRESS list|run|stream|task [MESSAGE [USER]]
 //
 // PROTOS names the folders with the protos, or descriptor sets (.protoset),
 // RUNWIRE_API_KEY the key, DEADLINE the seconds a call may take (60).
@@ -73,6 +73,35 @@ async function stream(client, request, onText) {
   return result;
 }
 
+// task submits a task, hands each piece of its text to onText, over as many
+// calls as that takes, and gives the result.
+async function task(client, request, onText) {
+  const { task_id } = (await unary(client, "SubmitTask", request)).task;
+  for (let after_sequence = 0; ; ) {
+    try {
+      for await (const { event } of client.WatchTask({ task_id, after_sequence }, metadata(), deadline())) {
+        if (event.sequence !== after_sequence + 1 + event.merged) {
+          throw new Error(`event ${event.sequence} (merged ${event.merged}) after ${after_sequence}`);
+        }
+        after_sequence = event.sequence;
+        if (event.event === "text_delta") onText(event.text_delta.text);
+        if (event.event === "retrying") onText("\n[retrying]\n");
+        if (event.event === "finished") return event.finished.result;
+      }
+    } catch (err) {
+      if (!comesBack(err)) throw err;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500)); // the server may be on its way back
+  }
+}
+
+// comesBack says whether a stream that broke off so is worth another call.
+function comesBack(err) {
+  const { UNAVAILABLE, ABORTED, CANCELLED, DEADLINE_EXCEEDED, INTERNAL } = grpc.status;
+  if (err.code === INTERNAL) return details(err).length === 0; // a proxy that cut the stream
+  return [UNAVAILABLE, ABORTED, CANCELLED, DEADLINE_EXCEEDED].includes(err.code);
+}
+
 // details reads the google.rpc messages that came with an error, as [type, message] pairs.
 function details(err) {
   const [encoded] = err.metadata.get("grpc-status-details-bin");
@@ -116,6 +145,12 @@ async function main(address, command, message = "", user_id = "node") {
       }
       case "stream": {
         const result = await stream(client, request, (text) => process.stdout.write(text));
+        console.log();
+        printResult(result);
+        break;
+      }
+      case "task": {
+        const result = await task(client, request, (text) => process.stdout.write(text));
         console.log();
         printResult(result);
         break;

@@ -1,6 +1,6 @@
 """A client of Runwire from its protos alone.
 
-    python client.py ADDRESS list|run|stream [MESSAGE [USER]]
+    python client.py ADDRESS list|run|stream|task [MESSAGE [USER]]
 
 The messages are what protoc makes of the protos (on PYTHONPATH). The methods
 are called by their names, so plain grpcio is all it needs; the stubs that
@@ -11,6 +11,7 @@ seconds a call may take (60).
 import math
 import os
 import sys
+import time
 
 import grpc
 from agent.v1 import agent_service_pb2 as api
@@ -43,18 +44,22 @@ def unary(channel, method, request, response_type):
     return call(request, **call_options())
 
 
+def streaming(channel, method, request, response_type):
+    call = channel.unary_stream(
+        SERVICE + method,
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=response_type.FromString)
+    return call(request, **call_options())
+
+
 def stream(channel, request, on_text):
     """Runs an agent, hands each piece of text to on_text, and returns the result.
 
     It raises RuntimeError when an event is missing.
     """
-    call = channel.unary_stream(
-        SERVICE + "StreamRun",
-        request_serializer=api.StreamRunRequest.SerializeToString,
-        response_deserializer=api.StreamRunResponse.FromString)
     sequence = 0
     result = None
-    for response in call(request, **call_options()):
+    for response in streaming(channel, "StreamRun", request, api.StreamRunResponse):
         event = response.event
         if event.sequence != sequence + 1 + event.merged:
             raise RuntimeError(f"event {event.sequence} (merged {event.merged}) after {sequence}")
@@ -67,6 +72,37 @@ def stream(channel, request, on_text):
         elif kind == "finished":
             result = event.finished.result
     return result
+
+
+def task(channel, request, on_text):
+    """Submits a task, hands each piece of its text to on_text, over as many calls as that takes, and returns the result."""
+    submitted = unary(channel, "SubmitTask", request, api.SubmitTaskResponse).task
+    watched = api.WatchTaskRequest(task_id=submitted.task_id)
+    while True:
+        try:
+            for response in streaming(channel, "WatchTask", watched, api.WatchTaskResponse):
+                event = response.event
+                if event.sequence != watched.after_sequence + 1 + event.merged:
+                    raise RuntimeError(f"event {event.sequence} (merged {event.merged}) after {watched.after_sequence}")
+                watched.after_sequence = event.sequence
+                kind = event.WhichOneof("event")
+                if kind == "text_delta":
+                    on_text(event.text_delta.text)
+                elif kind == "retrying":
+                    on_text("\n[retrying]\n")
+                elif kind == "finished":
+                    return event.finished.result
+        except grpc.RpcError as err:
+            if not comes_back(err):
+                raise
+        time.sleep(0.5)  # the server may be on its way back
+
+
+def comes_back(err):
+    """Says whether a stream that broke off so is worth another call."""
+    return err.code() in (
+        grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED,
+    ) or err.code() == grpc.StatusCode.INTERNAL and not list(details(err))  # a proxy that cut the stream
 
 
 def details(err):
@@ -115,6 +151,10 @@ def main(address, command, message="", user="python"):
                 print_result(result)
             elif command == "stream":
                 result = stream(channel, api.StreamRunRequest(message=message, user_id=user), write)
+                print()
+                print_result(result)
+            elif command == "task":
+                result = task(channel, api.SubmitTaskRequest(message=message, user_id=user), write)
                 print()
                 print_result(result)
             else:
