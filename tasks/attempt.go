@@ -300,12 +300,12 @@ func (a *attempt) finishAs(
 		if err := a.service.conclude(a.task, &end, status, result); err != nil {
 			return err
 		}
+		var task store.Task
 		events, held, err := progress.ending(ctx)
-		if err != nil {
-			return err
+		if err == nil {
+			end.Events = events
+			task, err = a.service.store.FinishTask(ctx, a.task.Ref(), end)
 		}
-		end.Events = events
-		task, err := a.service.store.FinishTask(ctx, a.task.Ref(), end)
 		switch {
 		case err == nil:
 			a.delivery.Ack()

@@ -30,6 +30,8 @@ type house struct {
 	model *script
 	tools []*tool.Tool
 	log   *logs
+	// lose, if any, is asked of every write that was made whether its answer is lost.
+	lose func(store.Progress) bool
 }
 
 // newHouse opens everything for real: a SQLite file and an embedded NATS.
@@ -57,6 +59,21 @@ func newHouse(tb testing.TB) *house {
 	return h
 }
 
+// lossy is a store that may go away right after a write.
+type lossy struct {
+	store.Store
+
+	lose func(store.Progress) bool
+}
+
+func (l lossy) AppendProgress(ctx context.Context, ref store.TaskRef, progress store.Progress) error {
+	err := l.Store.AppendProgress(ctx, ref, progress)
+	if err == nil && l.lose != nil && l.lose(progress) {
+		return store.ErrUnavailable
+	}
+	return err
+}
+
 // replica is one process's share.
 type replica struct {
 	*tasks.Service
@@ -78,7 +95,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: h.store, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{h.store, h.lose}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))
 	r.stop = stop

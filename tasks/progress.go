@@ -42,6 +42,8 @@ type progress struct {
 	// the end of an iteration, and of the run.
 	held   []entry
 	closed bool // a run that was given up can keep nothing more
+	// unsure: a write's answer was lost, so that more may be kept than is known.
+	unsure bool
 }
 
 func newProgress(s *Service, task *store.Task, lose context.CancelCauseFunc) *progress {
@@ -66,7 +68,8 @@ func (p *progress) run(ctx context.Context) {
 		case <-ticker.C:
 			p.mu.Lock()
 			p.send(ctx)
-			if err := p.keep(ctx, p.unkept, nil, nil); errors.Is(err, store.ErrFenced) {
+			// Broken off at the run's end, it could come through after that was written.
+			if err := p.keep(context.WithoutCancel(ctx), p.unkept, nil, nil); errors.Is(err, store.ErrFenced) {
 				p.lose(errLost)
 			}
 			p.mu.Unlock()
@@ -115,8 +118,19 @@ func (p *progress) publish(fresh []entry) {
 	p.unkept = append(p.unkept, fresh...)
 }
 
-// keep writes entries, which begin with those that are not kept, steps and usage.
+// keep writes entries, which begin with those that are not kept, steps and
+// usage. After a write whose answer was lost, it leaves out what came through.
 func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, usage []store.UsageRow) error {
+	if p.unsure {
+		kept, err := p.learn(ctx)
+		if err != nil {
+			return err
+		}
+		if len(steps) > 0 && kept == p.steps+int64(len(steps)) {
+			p.steps, steps, usage = kept, nil, nil
+		}
+		entries = p.missing(entries)
+	}
 	if len(steps) == 0 && len(entries) == 0 {
 		return nil
 	}
@@ -128,6 +142,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 		Position: p.steps, Steps: steps, Usage: usage, Events: events,
 	})
 	if err != nil {
+		p.unsure = true
 		return err
 	}
 	p.steps += int64(len(steps))
@@ -136,6 +151,25 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 		p.unkept = p.unkept[:0]
 	}
 	return nil
+}
+
+// learn finds out which events are kept, and returns how many steps are.
+func (p *progress) learn(ctx context.Context) (steps int64, err error) {
+	task, err := p.service.store.GetTask(ctx, p.task.Tenant, p.task.ID)
+	switch {
+	case err != nil:
+		return 0, err
+	case task.Attempt != p.task.Attempt:
+		return 0, store.ErrFenced
+	}
+	p.kept = task.LastSequence
+	p.unkept = p.missing(p.unkept)
+	return task.Steps, nil
+}
+
+// missing are the entries that come after the last that is kept.
+func (p *progress) missing(entries []entry) []entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.event.GetSequence() <= p.kept })
 }
 
 // Append implements agent.Journal. While the store cannot be reached it tries
@@ -172,6 +206,7 @@ func (p *progress) append(ctx context.Context, steps [][]byte, usage []store.Usa
 	if err := p.keep(ctx, p.all(), steps, usage); err != nil {
 		return err
 	}
+	p.unsure = false
 	p.service.publish(p.task.Tenant, p.task.ID, p.task.Attempt, p.held)
 	p.held = nil
 	return nil
@@ -186,7 +221,12 @@ func (p *progress) ending(ctx context.Context) (events []store.Event, held []ent
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.send(ctx)
-	events, err = encodeEvents(p.all())
+	if p.unsure {
+		if _, err := p.learn(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	events, err = encodeEvents(p.missing(p.all()))
 	return events, p.held, err
 }
 

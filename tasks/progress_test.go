@@ -1,0 +1,62 @@
+package tasks_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/runwire/runwire/store"
+)
+
+// A write that came through although its answer did not is not made again, be
+// it of a step, of events, or of the last before the end.
+func TestWritesWhoseAnswersAreLost(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"Let me ", "see."}, calls: []string{"none"}}, turn{say: []string{"It ", "is."}})
+	var steps, events atomic.Int32
+	flushed := make(chan struct{})
+	h.lose = func(p store.Progress) bool {
+		if len(p.Steps) > 0 {
+			return steps.Add(1) <= 2
+		}
+		if events.Add(1) == 1 {
+			close(flushed)
+			return true
+		}
+		return false
+	}
+	h.model.hold = func(ctx context.Context, at int) error {
+		if at == 0 {
+			return nil
+		}
+		select {
+		case <-flushed: // and the answer ends before the next flush
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	r := h.replica(1, time.Second)
+	id := r.submit(t, "What is it?")
+	if got := said(r.watch(t, id, 0)); !strings.HasSuffix(got, "| It  is. | finished") || strings.Contains(got, "retrying") {
+		t.Errorf("it said %q", got)
+	}
+	task, err := r.Get(t.Context(), tenant, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if task.GetStatus() != completed || task.GetAttempt() != 1 || h.model.count() != 2 {
+		t.Errorf("%v at attempt %d after %d calls: %s", task.GetStatus(), task.GetAttempt(), h.model.count(), h.log)
+	}
+	journal, err := h.store.ListSteps(t.Context(), tenant, id)
+	if err != nil || len(journal) != 2 {
+		t.Errorf("%d steps are journaled, %v", len(journal), err)
+	}
+	messages, err := h.store.ListMessages(t.Context(), tenant, task.GetSessionId(), 0, 10)
+	if err != nil || len(messages) != 4 {
+		t.Errorf("%d messages are in the session, %v", len(messages), err)
+	}
+}
