@@ -11,6 +11,10 @@ VALIDATE      := .cache/proto/buf/validate/validate.proto
 # What `make run` adds to `runwire serve`, and `make test` to `go test`.
 ARGS          ?=
 TESTFLAGS     ?=
+# How many tasks each part of `make torture` has, and in the course of how many
+# seconds. TORTURE_BINARY=path tests a binary that is there; TESTFLAGS="-run X" a part.
+TORTURE_TASKS   ?= 2000
+TORTURE_SECONDS ?= 60
 # How long each fuzz target runs.
 FUZZTIME      ?= 20s
 # What `make lint` compares the contract with: by default the last release.
@@ -39,6 +43,10 @@ build: ## build the static binary bin/runwire
 .PHONY: test
 test: $(VALIDATE) node-client mcp-servers ## run all tests; TESTFLAGS="-run TestX -v" adds flags
 	go test $(RACE) -shuffle=on $(TESTFLAGS) ./...
+
+.PHONY: torture
+torture: ## kill processes and lose NATS and PostgreSQL under tasks; TORTURE_TASKS=2000 in TORTURE_SECONDS=60, each of five times
+	TORTURE_TASKS=$(TORTURE_TASKS) TORTURE_SECONDS=$(TORTURE_SECONDS) go test -count=1 -timeout 30m -v $(TESTFLAGS) ./torture
 
 .PHONY: cover
 cover: ## run the tests and write .cache/cover.html

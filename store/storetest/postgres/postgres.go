@@ -37,7 +37,7 @@ type Server struct {
 	process *exec.Cmd
 	// alive keeps the server running until it is closed; the system closes it
 	// when the test's process dies, whatever it dies of.
-	alive  io.Closer
+	alive  io.WriteCloser
 	output *bytes.Buffer
 }
 
@@ -135,9 +135,10 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 // Start runs the server, after Stop, and returns once it answers.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
-	// The shell stops the server once its input ends. Its second command is
-	// not interactive, so that the server has no input itself.
-	const guard = `"$@" & server=$!; read -r _; kill -INT $server 2>/dev/null; wait $server`
+	// The shell stops the server once its input ends, by the signal that it has
+	// read. Its first command is not interactive, so that the server has no
+	// input itself.
+	const guard = `"$@" & server=$!; read -r signal; kill -"${signal:-INT}" $server 2>/dev/null; wait $server`
 	s.process = exec.Command("sh", "-c", guard, "sh", filepath.Join(s.bin, "postgres"),
 		"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=300", "-c", "fsync=on")
 	s.process.Dir, s.process.SysProcAttr = s.dir, s.account
@@ -185,6 +186,16 @@ func (s *Server) Stop(tb testing.TB) {
 	if err := errors.Join(err, s.process.Wait()); err != nil {
 		tb.Errorf("stopping the server: %v\n%s", err, s.output)
 	}
+}
+
+// Crash ends the server as a crash does: nothing is written any more, and the
+// next start recovers from its log.
+func (s *Server) Crash(tb testing.TB) {
+	tb.Helper()
+	if _, err := io.WriteString(s.alive, "QUIT\n"); err != nil {
+		tb.Fatal(err)
+	}
+	s.Stop(tb)
 }
 
 // Schema makes an empty schema and returns a URL by which all that is done is
