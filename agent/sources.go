@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"slices"
-	"unsafe"
 
 	"github.com/runwire/runwire/agent/tool"
 )
@@ -38,5 +37,5 @@ func (c *configured) toolsNow() (*toolset, error) {
 
 // sameSlice says whether two slices are one: sources hand out what they keep.
 func sameSlice(a, b []*tool.Tool) bool {
-	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

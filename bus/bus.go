@@ -146,13 +146,13 @@ func embed(dir string) (*server.Server, error) {
 const embeddedMemory = 256 << 20
 
 // connected wakes whoever waits for an answer of the connection before.
-func (b *Bus) connected(*nats.Conn) {
+func (b *Bus) connected(conn *nats.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.reconnect)
 	b.reconnect = make(chan struct{})
 	if b.server == nil {
-		b.log.Info("nats is there", slog.String("server", b.conn.ConnectedServerName()))
+		b.log.Info("nats is there", slog.String("server", conn.ConnectedServerName()))
 	}
 }
 

@@ -158,7 +158,7 @@ func (l *lane) create(ctx context.Context) (jetstream.Stream, error) {
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
 		stream, err = l.bus.js.Stream(ctx, l.stream())
 	}
-	return stream, err
+	return stream, err //nolint:wrapcheck // ensure says what was being done
 }
 
 // NATS's codes for a stream that cannot be kept on several servers.

@@ -45,7 +45,7 @@ func limit(limiter Limiter) requestCheck {
 	return func(ctx context.Context, req any) (func(), error) {
 		from, ok := req.(userRequest)
 		if limiter == nil || !ok {
-			return nil, nil //nolint:nilnil // nothing to do when the call has ended.
+			return nil, nil
 		}
 		caller, _ := Caller(ctx)
 		release, err := limiter.Acquire(ctx, caller.Tenant, from.GetUserId())

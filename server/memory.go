@@ -38,7 +38,7 @@ func (n *notes) Save(ctx context.Context, text string) error {
 	_, err = n.memories.SaveMemory(ctx, store.Memory{
 		Tenant: n.tenant, ID: id, UserID: n.user, SessionID: n.session, Text: text,
 	})
-	return err //nolint:wrapcheck // the store says what it did
+	return err
 }
 
 const memoryPrefix = "mem_"
@@ -60,5 +60,5 @@ func (n *notes) Search(ctx context.Context, query string) ([]string, error) {
 	for i := range found {
 		texts[i] = found[i].Text
 	}
-	return texts, err //nolint:wrapcheck // the store says what it did
+	return texts, err
 }

@@ -136,14 +136,14 @@ func TestASessionIsHeldUntilItIsClosed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(61 * time.Second)
+		<-time.After(61 * time.Second)
 		if n := c.renewed.Load(); n != 6 {
 			t.Errorf("renewed %d times in a minute", n)
 		}
 		if err := session.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if n := c.renewed.Load(); n != 6 {
 			t.Errorf("renewed %d times after the end", n-6)
 		}

@@ -201,10 +201,10 @@ func turnsInSession(t *testing.T, w *world) {
 	next("two")
 
 	// One whose time comes while another runs waits, too, and a lost one goes on.
-	two := w.reclaim(t, "two", "worker")
+	w.reclaim(t, "two", "worker")
 	w.clock.advance(time.Hour)
 	waits("later")
-	two = w.reclaim(t, "two", "another")
+	two := w.reclaim(t, "two", "another")
 	w.finish(t, two, store.Ending{Status: store.StatusFailed})
 	w.finish(t, w.reclaim(t, "later", "worker"), store.Ending{Status: store.StatusCompleted})
 	next("")
