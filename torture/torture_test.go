@@ -227,7 +227,7 @@ func (f *field) blow(ctx context.Context, victim *process, signal syscall.Signal
 		within = afterKill
 		<-ended
 	}
-	ctx, cancel := context.WithTimeout(ctx, betweenBlows)
+	ctx, cancel := context.WithTimeout(ctx, oneCall)
 	defer cancel()
 	lost, err := f.books.heldBy(ctx, pid)
 	if err != nil && !victim.excused.Load() { // nobody knows while there is no database
