@@ -77,7 +77,7 @@ const postgresWordTable = `CREATE TABLE memory_words (
 	rowid BIGINT   NOT NULL PRIMARY KEY REFERENCES memories (number) ON DELETE CASCADE,
 	words tsvector NOT NULL
 );
-CREATE INDEX memory_words_by_word ON memory_words USING gin (words)`
+CREATE INDEX memory_words_by_word ON memory_words USING gin (words) WITH (fastupdate = off)`
 
 // sql is a statement in this dialect.
 func (d *dialect) sql(statement string) string {

@@ -124,16 +124,18 @@ func (d *DB) SearchMemories(ctx context.Context, tenant, userID, text string, li
 // are worth thousandths of ln(1 + memories / those with the word), so that sums
 // are exact and order alike in both databases.
 func searchStatement(count int) string {
-	var hits strings.Builder
+	var asked strings.Builder
 	for i := range count {
 		if i > 0 {
-			hits.WriteString(" UNION ALL ")
+			asked.WriteString(", ")
 		}
 		n := strconv.Itoa(i + 4)
-		hits.WriteString("SELECT " + n + " AS word, rowid AS number FROM memory_words" +
-			" WHERE @matches CAST(CAST($" + n + " AS TEXT) AS @tsquery)")
+		asked.WriteString("(" + n + ", CAST($" + n + " AS TEXT))")
 	}
-	return "WITH hits AS (" + hits.String() + `), worths AS (
+	return "WITH asked(word, term) AS (VALUES " + asked.String() + `), hits AS (
+			SELECT asked.word, memory_words.rowid AS number
+			FROM asked JOIN memory_words ON @matches CAST(asked.term AS @tsquery)
+		), worths AS (
 			SELECT word, CAST(floor(1000 * ln(1 + CAST((
 				SELECT count(*) FROM memories WHERE tenant = $1 AND user_id = $2) AS DOUBLE PRECISION) / count(*))) AS BIGINT) AS worth
 			FROM hits GROUP BY word

@@ -1,12 +1,17 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/runwire/runwire/store"
+	"pgregory.net/rapid"
 )
 
 func memoryTests() map[string]func(*testing.T, *world) {
@@ -17,6 +22,7 @@ func memoryTests() map[string]func(*testing.T, *world) {
 		"memories are found by their words":              searchMemories,
 		"what is written like a query is plain text":     searchHostile,
 		"memories with more of the words come first":     rankMemories,
+		"a search finds what its model finds":            findsAsItsModel,
 		"a search reads only a user's memories":          searchOwn,
 		"memories are listed newest first, page by page": listMemories,
 		"a deleted memory is found no more":              deleteMemory,
@@ -145,15 +151,15 @@ func searchHostile(t *testing.T, w *world) {
 func rankMemories(t *testing.T, w *world) {
 	w.remember(
 		t, "ann",
-		"the tea is green", "the tea is black", "the cat is black", "the tea", "the dog is called Rex", "the the the the the",
+		"the tea is green", "the tea is black", "the cat is black", "the tea", "the dog is called Rex", "the, the, the, the",
 	)
 	for text, want := range map[string][]string{
 		"green tea":         {"the tea is green", "the tea", "the tea is black"},
 		"tea that is black": {"the tea is black", "the cat is black", "the tea is green", "the tea", "the dog is called Rex"},
 		// A word that is everywhere says less than one that is nowhere else.
-		"the rex":         {"the dog is called Rex", "the the the the the", "the tea", "the cat is black", "the tea is black", "the tea is green"},
-		"rex black":       {"the dog is called Rex", "the cat is black", "the tea is black"},
-		"tea tea tea cat": {"the cat is black", "the tea", "the tea is black", "the tea is green"},
+		"the rex":            {"the dog is called Rex", "the, the, the, the", "the tea", "the cat is black", "the tea is black", "the tea is green"},
+		"rex black":          {"the dog is called Rex", "the cat is black", "the tea is black"},
+		"tea, tea, tea, cat": {"the cat is black", "the tea", "the tea is black", "the tea is green"},
 	} {
 		same(t, text, w.search(t, "ann", text), want)
 	}
@@ -235,4 +241,72 @@ func deleteMemoriesOfSession(t *testing.T, w *world) {
 	others, err := w.SearchMemories(t.Context(), "umbrella", "ann", "of", 10)
 	succeeds(t, err)
 	same(t, "another tenant's", len(others), 4)
+}
+
+// findsAsItsModel: whatever is kept and looked for, a search finds the memories
+// that share a word, in the order of what the words are worth.
+func findsAsItsModel(t *testing.T, w *world) {
+	vocabulary := []string{"tea", "cat", "dog", "Rex", "the", "is", "緑", "é1", "x-y", "NOT", "'"}
+	sentence := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(rapid.SampledFrom(vocabulary), 1, 8).Draw(t, "words"), " ")
+	})
+	user := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		user++
+		name := fmt.Sprint("user ", user)
+		var saved []store.Memory
+		for i, text := range rapid.SliceOfN(sentence, 0, 12).Draw(rt, "memories") {
+			if rapid.Bool().Draw(rt, "later") {
+				w.clock.advance(time.Second)
+			}
+			memory, err := w.SaveMemory(t.Context(), store.Memory{
+				Tenant: tenant, ID: fmt.Sprintf("%s: %02d", name, i), UserID: name, Text: text,
+			})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			saved = append(saved, memory)
+		}
+		query := sentence.Draw(rt, "query")
+		got, err := w.SearchMemories(t.Context(), tenant, name, query, 100)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if want := expected(saved, query); !reflect.DeepEqual(got, want) {
+			rt.Fatalf("%q:\n got %+v\nwant %+v", query, got, want)
+		}
+	})
+}
+
+// expected is what a search for query finds among all of a user's memories.
+func expected(saved []store.Memory, query string) []store.Memory {
+	plain := func(text string) []string {
+		return strings.FieldsFunc(strings.ReplaceAll(strings.ToLower(text), "é", "e"), func(r rune) bool {
+			return strings.ContainsRune(" -'", r)
+		})
+	}
+	worth := make(map[string]int, len(saved)) // by id
+	looked := make(map[string]bool)
+	for _, word := range plain(query) {
+		var with []string
+		for _, memory := range saved {
+			if slices.Contains(plain(memory.Text), word) {
+				with = append(with, memory.ID)
+			}
+		}
+		for _, id := range with {
+			if !looked[word] {
+				worth[id] += int(1000 * math.Log(1+float64(len(saved))/float64(len(with))))
+			}
+		}
+		looked[word] = true
+	}
+	found := slices.DeleteFunc(slices.Clone(saved), func(m store.Memory) bool { return worth[m.ID] == 0 })
+	slices.SortFunc(found, func(a, b store.Memory) int {
+		return cmp.Or(worth[b.ID]-worth[a.ID], b.CreateTime.Compare(a.CreateTime), strings.Compare(b.ID, a.ID))
+	})
+	if len(found) == 0 {
+		return nil
+	}
+	return found
 }
