@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,7 +87,7 @@ func (r *Run) recall(ctx context.Context) bool {
 			continue
 		}
 		r.iterations++
-		r.asked, r.spoke = m.Name(), true
+		r.asked, r.spoke, r.recalled = m.Name(), true, true
 		r.reply = step.Reply
 		r.said.WriteString(step.Text)
 		if step.Text != "" && !r.past.told(r.iterations) {
@@ -100,7 +101,11 @@ func (r *Run) recall(ctx context.Context) bool {
 // question is what m is asked next, in the room that the budget leaves.
 func (r *Run) question(m *pricedModel) *model.Request {
 	r.asked = m.Name()
-	req := &model.Request{System: r.agent.SystemPrompt, Messages: r.messages, Tools: r.tools.offered}
+	r.recalled = false
+	req := &model.Request{System: r.system(), Messages: r.messages, Tools: r.tools.offered}
+	if r.answer != nil {
+		req.AnswerSchema = json.RawMessage(r.schema)
+	}
 	r.room = r.budget.fit(m, m.InputTokens(req), r.agent.MaxOutputTokens)
 	req.MaxOutputTokens = r.room.output
 	return req

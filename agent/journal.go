@@ -229,9 +229,12 @@ func (r *Run) Calls() []ModelCall { return r.calls }
 
 // Turn is what the run adds to its session, once it has been executed: what
 // the user said, the answer, and what lies between them; notes are no part of it.
-// It is empty for a run that said nothing.
+// It is empty for a run that said nothing, and for one that waits for a person.
 func (r *Run) Turn() []model.Message {
 	turn := slices.Clone(r.messages[r.history:])
+	if r.repairs > 0 { // answers that did not fit are none
+		turn = turn[:r.drafts-r.history]
+	}
 	if len(turn) > 0 {
 		turn[0].Notes = "" // the next run has its own
 	}

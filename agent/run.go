@@ -47,7 +47,12 @@ type Run struct {
 	callIDs    map[string]struct{}
 	said       strings.Builder // since the last tool call
 	spoke      bool            // anything at all has come of a model
-	waits      bool            // it can not go on without a person
+	recalled   bool            // the reply is from before
+	schema     string          // that the answer must fit
+	answer     *tool.AnswerSchema
+	repairs    int32 // how many answers did not fit
+	drafts     int   // how many messages were there before the first
+	waits      bool  // it can not go on without a person
 }
 
 // errTimeout is the cause of a context that ended at the run's own deadline.
@@ -184,6 +189,12 @@ func (r *Run) loop(ctx context.Context) *ending {
 	for int(r.iterations) < r.agent.MaxIterations {
 		if end := r.ask(ctx); end != nil {
 			return end
+		}
+		if wrong := r.misfit(); wrong != "" {
+			if end := r.repair(ctx, wrong); end != nil {
+				return end
+			}
+			continue
 		}
 		if len(r.reply.ToolCalls) == 0 {
 			r.finishIteration(ctx)

@@ -188,6 +188,9 @@ type Request struct {
 	MaxTokens int64
 	MaxCost   model.Money
 
+	// ResponseSchema is a JSON Schema that the answer must fit; none when empty.
+	ResponseSchema string
+
 	// RunID is the run's id; made when empty.
 	RunID string
 	// History is what was said in the session before.
@@ -212,6 +215,10 @@ type Request struct {
 // an *UnknownAgentError.
 func (r *Runner) NewRun(req Request) (*Run, error) {
 	agent, err := r.find(req.Agent)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := answerSchema(req.ResponseSchema)
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +250,8 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		ended:    req.Ended,
 		messages: slices.Clone(req.History),
 		history:  len(req.History),
+		schema:   req.ResponseSchema,
+		answer:   answer,
 		budget:   newBudget(&agent.Agent, req),
 	}, nil
 }

@@ -36,6 +36,7 @@ type runRequest interface {
 	GetAgent() string
 	GetMaxTokens() int64
 	GetMaxCostUsd() float64
+	GetResponseSchema() string
 }
 
 // Run implements agentv1.AgentServiceServer.
@@ -119,6 +120,8 @@ func (s *agentService) newRun(ctx context.Context, req runRequest) (run *agent.R
 		Agent:     req.GetAgent(),
 		MaxTokens: req.GetMaxTokens(),
 		MaxCost:   model.FromUSD(req.GetMaxCostUsd()),
+
+		ResponseSchema: req.GetResponseSchema(),
 	}
 	end = func() {}
 	if s.durable != nil {

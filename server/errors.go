@@ -36,6 +36,9 @@ func errorRules() []interceptors.ErrorRule {
 		as(func(missing *notFoundError) *interceptors.Error {
 			return interceptors.NotFound(missing.kind, missing.name)
 		}),
+		as(func(wrong *agent.SchemaError) *interceptors.Error {
+			return invalid("response_schema", wrong.Err.Error())
+		}),
 		as(func(wrong *tasks.WebhookError) *interceptors.Error {
 			return invalid("webhook_url", wrong.Err.Error())
 		}),

@@ -35,6 +35,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{store.ErrInvalid, codes.InvalidArgument, "invalid request: a text in it cannot be kept, such as one with a NUL character", wrong("", "a text in it cannot be kept, such as one with a NUL character")},
 		{store.ErrSessionBusy, codes.Aborted, "another run goes on in this session", reason("SESSION_BUSY")},
 		{store.ErrIdempotencyConflict, codes.AlreadyExists, "this idempotency key was used with another request", reason("IDEMPOTENCY_KEY_REUSED")},
+		{&agent.SchemaError{Err: errors.New("no JSON")}, codes.InvalidArgument, "invalid request: response_schema: no JSON", wrong("response_schema", "no JSON")},
 		{store.ErrNotPending, codes.FailedPrecondition, "no such tool call of this task waits for a decision", reason("APPROVAL_NOT_PENDING")},
 		{&agent.ApprovalError{Calls: []model.ToolCall{{Name: "mail.send"}}}, codes.FailedPrecondition, `the tool "mail.send" needs a person's approval: submit this as a task`, reason("APPROVAL_NEEDED")},
 		{store.ErrExists, codes.AlreadyExists, "this id is taken", reason("ID_TAKEN")},

@@ -113,6 +113,9 @@ func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
 	if _, err := s.Runner.Find(req.GetAgent()); err != nil {
 		return err
 	}
+	if err := agent.CheckSchema(req.GetResponseSchema()); err != nil {
+		return err //nolint:wrapcheck // see above
+	}
 	if url := req.GetWebhookUrl(); url != "" {
 		if err := s.Webhooks.Check(url); err != nil {
 			return &WebhookError{Err: err}
@@ -321,5 +324,6 @@ func runRequest(task *store.Task, req *agentv1.SubmitTaskRequest) agent.Request 
 	return agent.Request{
 		Message: req.GetMessage(), UserID: task.UserID, SessionID: task.SessionID, Agent: task.Agent,
 		MaxTokens: req.GetMaxTokens(), MaxCost: model.FromUSD(req.GetMaxCostUsd()), RunID: runID(task.ID),
+		ResponseSchema: req.GetResponseSchema(),
 	}
 }

@@ -34,6 +34,9 @@ func (m *anthropicModel) params(req *Request, w *anthropicWriter) anthropic.Mess
 		p.Messages = appendContent(p.Messages, role, content)
 	}
 	markMessages(p.Messages)
+	if closedSchema(req.AnswerSchema, false) {
+		p.OutputConfig.Format.SetExtraFields(map[string]any{"schema": req.AnswerSchema})
+	}
 	return p
 }
 

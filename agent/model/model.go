@@ -37,6 +37,10 @@ type Request struct {
 	Messages []Message
 	// Tools may be called by the model, always in the same order.
 	Tools []Tool
+	// AnswerSchema is a JSON Schema that the answer is to fit; nil for none. The
+	// system prompt says so as well: a model sees to it as far as it can, and
+	// whoever asks it checks.
+	AnswerSchema json.RawMessage
 	// MaxOutputTokens bounds the reply, reasoning included; always positive.
 	MaxOutputTokens int64
 }

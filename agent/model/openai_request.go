@@ -29,6 +29,13 @@ func (m *openAI) params(req *Request, names *wireNames) openai.ChatCompletionNew
 	for i := range req.Tools {
 		p.Tools = append(p.Tools, toolParam(&req.Tools[i], names))
 	}
+	if m.official && closedSchema(req.AnswerSchema, true) {
+		p.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{
+			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{
+				Name: "answer", Schema: req.AnswerSchema, Strict: param.NewOpt(true),
+			},
+		}
+	}
 	return p
 }
 

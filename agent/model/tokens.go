@@ -11,7 +11,7 @@ const (
 
 // requestTokens counts all of a request with count, framing included.
 func requestTokens(req *Request, count func(string) int64) int64 {
-	sum := int64(messageFraming) + count(req.System)
+	sum := int64(messageFraming) + count(req.System) + count(string(req.AnswerSchema))
 	for i := range req.Messages {
 		message := &req.Messages[i]
 		sum += messageFraming + count(message.Notes) + count(message.Text)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// compile makes a validator of a JSON Schema. It never fetches anything.
+// compile makes a validator of a tool's JSON Schema.
 func compile(parameters json.RawMessage) (*jsonschema.Resolved, error) {
 	var schema jsonschema.Schema
 	if err := json.Unmarshal(parameters, &schema); err != nil {
@@ -21,10 +21,15 @@ func compile(parameters json.RawMessage) (*jsonschema.Resolved, error) {
 	if schema.Type != "object" {
 		return nil, errors.New(`the JSON Schema must be of "type": "object"`)
 	}
+	return resolve(&schema)
+}
+
+// resolve makes a validator of a JSON Schema. It never fetches anything.
+func resolve(schema *jsonschema.Schema) (*jsonschema.Resolved, error) {
 	if err := checkDraft(schema.Schema); err != nil {
 		return nil, err
 	}
-	if err := checkRefs(&schema); err != nil {
+	if err := checkRefs(schema); err != nil {
 		return nil, err
 	}
 	resolved, err := schema.Resolve(nil)
@@ -130,7 +135,7 @@ func (c refChecker) follow(node map[string]any) error {
 
 func (c refChecker) sameValue(node map[string]any) ([]any, error) {
 	if _, ok := node["$dynamicRef"].(string); ok {
-		return nil, errors.New("$dynamicRef is not supported in a tool's JSON Schema")
+		return nil, errors.New("$dynamicRef is not supported in a JSON Schema")
 	}
 	var next []any
 	if ref, ok := node["$ref"].(string); ok {

@@ -89,9 +89,15 @@ type RunRequest struct {
 	// Lowers the agent's budget of tokens for this run; 0 leaves it. It never raises it.
 	MaxTokens int64 `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Lowers the agent's budget of US dollars for this run; 0 leaves it. It never raises it.
-	MaxCostUsd    float64 `protobuf:"fixed64,6,opt,name=max_cost_usd,json=maxCostUsd,proto3" json:"max_cost_usd,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxCostUsd float64 `protobuf:"fixed64,6,opt,name=max_cost_usd,json=maxCostUsd,proto3" json:"max_cost_usd,omitempty"`
+	// A JSON Schema (draft-07 or 2020-12, nothing outside of itself) that the
+	// answer must fit: `content` is then JSON alone. An answer that does not fit is
+	// asked for again, at most twice and within the budget; a run that has none in
+	// the end has STOP_REASON_MODEL_ERROR and says what is wrong. At most 65,536
+	// characters.
+	ResponseSchema string `protobuf:"bytes,7,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RunRequest) Reset() {
@@ -166,6 +172,13 @@ func (x *RunRequest) GetMaxCostUsd() float64 {
 	return 0
 }
 
+func (x *RunRequest) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
+}
+
 // RunResponse carries the answer.
 type RunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -226,9 +239,15 @@ type StreamRunRequest struct {
 	// Lowers the agent's budget of tokens for this run; 0 leaves it. It never raises it.
 	MaxTokens int64 `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Lowers the agent's budget of US dollars for this run; 0 leaves it. It never raises it.
-	MaxCostUsd    float64 `protobuf:"fixed64,6,opt,name=max_cost_usd,json=maxCostUsd,proto3" json:"max_cost_usd,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxCostUsd float64 `protobuf:"fixed64,6,opt,name=max_cost_usd,json=maxCostUsd,proto3" json:"max_cost_usd,omitempty"`
+	// A JSON Schema (draft-07 or 2020-12, nothing outside of itself) that the
+	// answer must fit: `content` is then JSON alone. An answer that does not fit is
+	// asked for again, at most twice and within the budget; a run that has none in
+	// the end has STOP_REASON_MODEL_ERROR and says what is wrong. At most 65,536
+	// characters.
+	ResponseSchema string `protobuf:"bytes,7,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StreamRunRequest) Reset() {
@@ -301,6 +320,13 @@ func (x *StreamRunRequest) GetMaxCostUsd() float64 {
 		return x.MaxCostUsd
 	}
 	return 0
+}
+
+func (x *StreamRunRequest) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
 }
 
 // StreamRunResponse carries one event of the run.
@@ -687,7 +713,7 @@ var File_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cagent/v1/agent_service.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x13agent/v1/task.proto\x1a\x1bbuf/validate/validate.proto\"\xfb\x01\n" +
+	"\x1cagent/v1/agent_service.proto\x12\bagent.v1\x1a\x12agent/v1/run.proto\x1a\x13agent/v1/task.proto\x1a\x1bbuf/validate/validate.proto\"\xaf\x02\n" +
 	"\n" +
 	"RunRequest\x12$\n" +
 	"\amessage\x18\x01 \x01(\tB\n" +
@@ -700,9 +726,10 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
 	"max_tokens\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tmaxTokens\x122\n" +
 	"\fmax_cost_usd\x18\x06 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\n" +
-	"maxCostUsd\":\n" +
+	"maxCostUsd\x122\n" +
+	"\x0fresponse_schema\x18\a \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x0eresponseSchema\":\n" +
 	"\vRunResponse\x12+\n" +
-	"\x06result\x18\x01 \x01(\v2\x13.agent.v1.RunResultR\x06result\"\x81\x02\n" +
+	"\x06result\x18\x01 \x01(\v2\x13.agent.v1.RunResultR\x06result\"\xb5\x02\n" +
 	"\x10StreamRunRequest\x12$\n" +
 	"\amessage\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x90NR\amessage\x12#\n" +
@@ -714,7 +741,8 @@ const file_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
 	"max_tokens\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tmaxTokens\x122\n" +
 	"\fmax_cost_usd\x18\x06 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\n" +
-	"maxCostUsd\"=\n" +
+	"maxCostUsd\x122\n" +
+	"\x0fresponse_schema\x18\a \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x0eresponseSchema\"=\n" +
 	"\x11StreamRunResponse\x12(\n" +
 	"\x05event\x18\x01 \x01(\v2\x12.agent.v1.RunEventR\x05event\"\xa8\x01\n" +
 	"\x13EstimateCostRequest\x12$\n" +

@@ -644,9 +644,15 @@ type SubmitTaskRequest struct {
 	WebhookUrl string `protobuf:"bytes,11,opt,name=webhook_url,json=webhookUrl,proto3" json:"webhook_url,omitempty"`
 	// What ListTasks can look for: at most 16, names of 1 to 64 characters,
 	// values of at most 256.
-	Labels        map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A JSON Schema (draft-07 or 2020-12, nothing outside of itself) that the
+	// answer must fit: `content` is then JSON alone. An answer that does not fit is
+	// asked for again, at most twice and within the budget; a run that has none in
+	// the end has STOP_REASON_MODEL_ERROR and says what is wrong. At most 65,536
+	// characters.
+	ResponseSchema string `protobuf:"bytes,13,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SubmitTaskRequest) Reset() {
@@ -761,6 +767,13 @@ func (x *SubmitTaskRequest) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *SubmitTaskRequest) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
 }
 
 // SubmitTaskResponse carries the task.
@@ -1414,7 +1427,7 @@ const file_agent_v1_task_proto_rawDesc = "" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vfinish_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishTime\"\xd8\x05\n" +
+	"finishTime\"\x8c\x06\n" +
 	"\x11SubmitTaskRequest\x12$\n" +
 	"\amessage\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x90NR\amessage\x12#\n" +
@@ -1436,7 +1449,8 @@ const file_agent_v1_task_proto_rawDesc = "" +
 	"\vwebhook_url\x18\v \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12\x18\x80\x102\n" +
 	"^https?://\x88\x01\x01R\n" +
 	"webhookUrl\x12X\n" +
-	"\x06labels\x18\f \x03(\v2'.agent.v1.SubmitTaskRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x02R\x06labels\x1a9\n" +
+	"\x06labels\x18\f \x03(\v2'.agent.v1.SubmitTaskRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x02R\x06labels\x122\n" +
+	"\x0fresponse_schema\x18\r \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x0eresponseSchema\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"8\n" +
