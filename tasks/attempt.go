@@ -296,6 +296,7 @@ func (a *attempt) finish(
 func (a *attempt) finishAs(
 	ctx context.Context, progress *progress, end store.Ending, status store.Status, result *agentv1.RunResult,
 ) error {
+	unsure := false // a commit may have come through whose answer did not
 	for {
 		if err := a.service.conclude(a.task, &end, status, result); err != nil {
 			return err
@@ -305,6 +306,9 @@ func (a *attempt) finishAs(
 		if err == nil {
 			end.Events = events
 			task, err = a.service.store.FinishTask(ctx, a.task.Ref(), end)
+		}
+		if unsure && errors.Is(err, store.ErrFenced) {
+			task, err = a.endedHere(ctx)
 		}
 		switch {
 		case err == nil:
@@ -320,12 +324,22 @@ func (a *attempt) finishAs(
 			a.log.WarnContext(ctx, "session has gone on without this run", slog.Any("error", err))
 			end.Turn = nil
 		case errors.Is(err, store.ErrUnavailable) && !a.service.worker.lost(a.task.Ref()):
+			unsure = true
 			timer := time.NewTimer(keepRetry)
 			<-timer.C
 		default:
 			return err
 		}
 	}
+}
+
+// endedHere is the task, if this attempt has ended it; store.ErrFenced if not.
+func (a *attempt) endedHere(ctx context.Context) (store.Task, error) {
+	task, err := a.service.store.GetTask(ctx, a.task.Tenant, a.task.ID)
+	if err == nil && (!task.Status.Ended() || task.Attempt != a.task.Attempt) {
+		err = store.ErrFenced
+	}
+	return task, err
 }
 
 // fail ends the task without a run's result.
@@ -381,13 +395,23 @@ func (a *attempt) retry(ctx context.Context, unavailable *agent.UnavailableError
 	a.delivery.Ack() // whoever sweeps dispatches it when it is due
 }
 
-// release hands the task back as it is, for another worker.
+// release hands the task back as it is, for another worker. A store that is
+// away for a moment is waited for: else the task would wait for its lease.
 func (a *attempt) release(ctx context.Context, after time.Duration) {
-	if err := a.service.store.ReleaseTask(ctx, a.task.Ref(), after); err != nil {
-		a.abandon(ctx, err)
-		return
+	const tries = 10
+	for n := 1; ; n++ {
+		err := a.service.store.ReleaseTask(ctx, a.task.Ref(), after)
+		switch {
+		case err == nil, n > 1 && errors.Is(err, store.ErrFenced): // by a try whose answer was lost, or by another
+			a.delivery.Return(after)
+			return
+		case n == tries || !errors.Is(err, store.ErrUnavailable):
+			a.abandon(ctx, err)
+			return
+		}
+		timer := time.NewTimer(keepRetry)
+		<-timer.C
 	}
-	a.delivery.Return(after)
 }
 
 // abandon leaves the task to whoever has it, or will have it when its lease

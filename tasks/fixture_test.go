@@ -32,6 +32,8 @@ type house struct {
 	log   *logs
 	// lose, if any, is asked of every write that was made whether its answer is lost.
 	lose func(store.Progress) bool
+	// loseEnd is lose for the writes that end a task or hand it back.
+	loseEnd func() bool
 }
 
 // newHouse opens everything for real: a SQLite file and an embedded NATS.
@@ -63,7 +65,24 @@ func newHouse(tb testing.TB) *house {
 type lossy struct {
 	store.Store
 
-	lose func(store.Progress) bool
+	lose    func(store.Progress) bool
+	loseEnd func() bool
+}
+
+func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) (store.Task, error) {
+	task, err := l.Store.FinishTask(ctx, ref, end)
+	if err == nil && l.loseEnd != nil && l.loseEnd() {
+		return store.Task{}, store.ErrUnavailable
+	}
+	return task, err
+}
+
+func (l lossy) ReleaseTask(ctx context.Context, ref store.TaskRef, after time.Duration) error {
+	err := l.Store.ReleaseTask(ctx, ref, after)
+	if err == nil && l.loseEnd != nil && l.loseEnd() {
+		return store.ErrUnavailable
+	}
+	return err
 }
 
 func (l lossy) AppendProgress(ctx context.Context, ref store.TaskRef, progress store.Progress) error {
@@ -95,7 +114,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: lossy{h.store, h.lose}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{h.store, h.lose, h.loseEnd}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))
 	r.stop = stop

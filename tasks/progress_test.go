@@ -60,3 +60,49 @@ func TestWritesWhoseAnswersAreLost(t *testing.T) {
 		t.Errorf("%d messages are in the session, %v", len(messages), err)
 	}
 }
+
+// An end that was written although its answer was lost is told at once.
+func TestAnEndWhoseAnswerIsLostIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"Yes."}})
+	var lost atomic.Int32
+	h.loseEnd = func() bool { return lost.Add(1) == 1 }
+	r := h.replica(1, time.Second)
+	begin := time.Now()
+	id := r.submit(t, "Is it?")
+	r.watch(t, id, 0)
+	if took := time.Since(begin); took > 10*time.Second || lost.Load() != 1 || h.model.count() != 1 {
+		t.Errorf("it took %v, %d ends were written", took, lost.Load())
+	}
+}
+
+// A task that is handed back while the store is away is another's soon, not
+// when its lease has run out.
+func TestATaskIsHandedBackToAStoreThatWasAway(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"Y", "es."}})
+	asked := make(chan struct{})
+	var first atomic.Bool
+	h.model.hold = func(ctx context.Context, _ int) error {
+		if first.Swap(true) {
+			return nil
+		}
+		close(asked)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	var lost atomic.Int32
+	h.loseEnd = func() bool { return lost.Add(1) == 1 }
+	r := h.replica(1, 0)
+	id := r.submit(t, "Is it?")
+	<-asked
+	r.stop()
+	<-r.stopped
+	begin := time.Now()
+	h.replica(1, time.Second).watch(t, id, 0)
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
