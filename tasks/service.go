@@ -114,7 +114,7 @@ func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
 		return err
 	}
 	if err := agent.CheckSchema(req.GetResponseSchema()); err != nil {
-		return err //nolint:wrapcheck // see above
+		return err
 	}
 	if url := req.GetWebhookUrl(); url != "" {
 		if err := s.Webhooks.Check(url); err != nil {
