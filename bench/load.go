@@ -32,7 +32,7 @@ func request() *agentv1.RunRequest {
 
 // unary calls Run from 64 callers for a while. The unit is a run of 64 tokens.
 func unary(ctx context.Context, p *process, d time.Duration) (figure, error) {
-	return measure(ctx, p, d, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
+	return measure(ctx, p, callers, d, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
 		_, err := client.Run(ctx, request())
 		return 1, err
 	})
@@ -41,7 +41,7 @@ func unary(ctx context.Context, p *process, d time.Duration) (figure, error) {
 // stream calls StreamRun from 64 callers for a while, 256 tokens a stream as
 // fast as they are taken. The unit is a token; joined ones count each.
 func stream(ctx context.Context, p *process, d time.Duration) (figure, error) {
-	return measure(ctx, p, d, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
+	return measure(ctx, p, callers, d, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
 		events, err := client.StreamRun(ctx, &agentv1.StreamRunRequest{Message: "Go on.", UserId: "bench", Agent: "fast"})
 		if err != nil {
 			return 0, err
@@ -63,7 +63,7 @@ func stream(ctx context.Context, p *process, d time.Duration) (figure, error) {
 }
 
 func measure(
-	ctx context.Context, p *process, d time.Duration,
+	ctx context.Context, p *process, callers int, d time.Duration,
 	call func(context.Context, agentv1.AgentServiceClient) (int64, error),
 ) (figure, error) {
 	before, err := p.cpu()

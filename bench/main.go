@@ -44,7 +44,10 @@ func run(ctx context.Context, rounds int, each time.Duration, streams int) error
 	if err := speed(ctx, dir, rounds, each); err != nil {
 		return err
 	}
-	return memory(ctx, dir, streams)
+	if err := memory(ctx, dir, streams); err != nil {
+		return err
+	}
+	return tasks(ctx, dir, rounds, each)
 }
 
 // startup shows how long a server takes from exec to its first answered RPC.

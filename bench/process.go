@@ -24,9 +24,10 @@ const (
 	key    = "bench"
 	config = `
 agents:
-  default: {model: offline, model_options: {tokens: 64}}
-  fast: {model: offline, model_options: {tokens: 256}}
-  slow: {model: offline, model_options: {tokens: 4000, token_interval: 1s}}
+  default: {model: offline, max_history_tokens: 0, model_options: {tokens: 64}}
+  fast: {model: offline, max_history_tokens: 0, model_options: {tokens: 256}}
+  slow: {model: offline, max_history_tokens: 0, model_options: {tokens: 4000, token_interval: 1s}}
+  nothing: {model: offline, max_history_tokens: 0, model_options: {tokens: 1}}
 limits:
   per_user: {requests: 1000000, window: 60s}
   global: {requests: 10000000, window: 60s}
@@ -71,7 +72,7 @@ func startRunwire(ctx context.Context, dir string) (*process, error) {
 	return start(ctx, "runwire", func(address string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, filepath.Join(dir, "runwire"), "serve",
 			"--config", filepath.Join(dir, "bench.yaml"), "--listen", address, "--http-listen", "127.0.0.1:0",
-			"--data-dir", filepath.Join(dir, "data"))
+			"--data-dir", filepath.Join(dir, "data"), "--workers", "16")
 		cmd.Env = append(os.Environ(), "RUNWIRE_API_KEY="+key)
 		cmd.Stderr, cmd.Stdout = log, log
 		return cmd

@@ -13,6 +13,7 @@ func sessionTests() map[string]func(*testing.T, *world) {
 		"a session is made when it is first acquired":      acquireNew,
 		"a session is one run's at a time":                 acquireBusy,
 		"a session is its user's":                          acquireAnothers,
+		"a session is held for longer by who has it":       renewSession,
 		"sessions are listed newest first, page by page":   listSessions,
 		"all of a session is deleted":                      deleteSession,
 		"a run whose session is deleted can write nothing": deleteBusySession,
@@ -24,6 +25,7 @@ func messageTests() map[string]func(*testing.T, *world) {
 		"turns are kept in their order":                   appendTurns,
 		"a turn goes to the end or nowhere":               appendTurnElsewhere,
 		"a turn is written by who has the session":        appendTurnByOthers,
+		"the first turn makes its session":                appendFirstTurn,
 		"the newest whole turns within a window are read": recentMessages,
 		"messages are read from where a reader stopped":   readMessages,
 	}
@@ -229,4 +231,46 @@ func readMessages(t *testing.T, w *world) {
 	messages, err := w.ListMessages(t.Context(), tenant, "chat", 3, 4)
 	succeeds(t, err)
 	same(t, "messages", texts(messages), []string{"4 x", "5 3", "6 x", "7 4"})
+}
+
+func appendFirstTurn(t *testing.T, w *world) {
+	first := store.Turn{
+		Tenant: tenant, SessionID: "chat", UserID: "ann", RunID: "run", Messages: []store.Message{message("one", 10)},
+	}
+	cost := int64(5)
+	usage := store.UsageRow{Tenant: tenant, ID: "u1", UserID: "ann", Agent: "a", Model: "m", Time: w.clock.Now(), CostNano: &cost}
+	succeeds(t, w.AppendTurn(t.Context(), first, usage))
+	session, err := w.GetSession(t.Context(), tenant, "chat")
+	succeeds(t, err)
+	same(t, "the session", session, store.Session{
+		Tenant: tenant, ID: "chat", UserID: "ann", Messages: 1, Tokens: 10, CreateTime: w.clock.Now(), UpdateTime: w.clock.Now(),
+	})
+	sums, err := w.SumUsage(t.Context(), store.UsageFilter{Tenant: tenant})
+	succeeds(t, err)
+	same(t, "what it cost", sums[0].CostNano, int64(5))
+
+	// With a turn that is refused its usage is not written either.
+	usage.ID = "u2"
+	fails(t, w.AppendTurn(t.Context(), first, usage), store.ErrConflict)
+	sums, err = w.SumUsage(t.Context(), store.UsageFilter{Tenant: tenant})
+	succeeds(t, err)
+	same(t, "calls", sums[0].Calls, int64(1))
+
+	nobody := first
+	nobody.SessionID, nobody.UserID = "none", ""
+	fails(t, w.AppendTurn(t.Context(), nobody), store.ErrNotFound)
+}
+
+func renewSession(t *testing.T, w *world) {
+	fails(t, w.RenewSession(t.Context(), tenant, "chat", "a", lease), store.ErrSessionBusy)
+	_, err := w.GetSession(t.Context(), tenant, "chat")
+	fails(t, err, store.ErrNotFound)
+	w.acquire(t, "chat", "a")
+	w.clock.advance(lease / 2)
+	succeeds(t, w.RenewSession(t.Context(), tenant, "chat", "a", lease))
+	fails(t, w.RenewSession(t.Context(), tenant, "chat", "b", lease), store.ErrSessionBusy)
+	fails(t, w.RenewSession(t.Context(), "other", "chat", "a", lease), store.ErrSessionBusy)
+	w.clock.advance(lease - time.Microsecond)
+	_, err = w.AcquireSession(t.Context(), tenant, "chat", "ann", "b", lease)
+	fails(t, err, store.ErrSessionBusy)
 }

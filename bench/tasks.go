@@ -1,0 +1,135 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+const (
+	// submitters is how many submit at once.
+	submitters = 32
+	// nothings is how many tasks that do nothing are run to their end.
+	nothings = 5000
+	// oneByOne is how many tasks are awaited one after the other.
+	oneByOne = 200
+)
+
+// tasks measures tasks on SQLite, each commit synced to the disk.
+func tasks(ctx context.Context, dir string, rounds int, each time.Duration) error {
+	p, err := startRunwire(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	fmt.Printf("\n%-34s %14s %14s %8s\n", "tasks, durable in SQLite", "", "runwire", "target")
+
+	mid, err := turnaround(ctx, p)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-34s %14s %14v %8s\n", "idle, submitted to completed", "median", mid.Round(10*time.Microsecond), "3ms")
+
+	done, err := completed(ctx, p)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-34s %14s %12.0f/s %8s\n", "a task of 1 token, completed", "", done, "3000/s")
+
+	var submits []figure
+	for range rounds {
+		f, err := measure(ctx, p, submitters, each, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
+			_, err := client.SubmitTask(ctx, &agentv1.SubmitTaskRequest{
+				Message: "Later.", UserId: "bench", Agent: "nothing", RunAfter: timestamppb.New(time.Now().Add(24 * time.Hour)),
+			})
+			return 1, err
+		})
+		if err != nil {
+			return err
+		}
+		submits = append(submits, f)
+	}
+	slices.SortFunc(submits, func(a, b figure) int { return cmp.Compare(a.perSecond, b.perSecond) })
+	f := submits[len(submits)/2]
+	fmt.Printf("%-34s %14v %12.0f/s %8s\n", "a submit, 32 callers", f.cpu, f.perSecond, "12000/s")
+	return nil
+}
+
+// turnaround is how long a task takes on an idle server, from before its submit
+// to its last event, at the median.
+func turnaround(ctx context.Context, p *process) (time.Duration, error) {
+	var took []time.Duration
+	for range oneByOne {
+		begin := time.Now()
+		response, err := p.client(0).SubmitTask(authorized(ctx), &agentv1.SubmitTaskRequest{
+			Message: "Now.", UserId: "bench", Agent: "nothing",
+		})
+		if err != nil {
+			return 0, err
+		}
+		if err := await(ctx, p, response.GetTask().GetTaskId()); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(begin))
+	}
+	return median(took), nil
+}
+
+// await watches a task to its end.
+func await(ctx context.Context, p *process, id string) error {
+	events, err := p.client(0).WatchTask(authorized(ctx), &agentv1.WatchTaskRequest{TaskId: id})
+	for err == nil {
+		_, err = events.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// completed submits many tasks and returns how many a second come to their end.
+func completed(ctx context.Context, p *process) (float64, error) {
+	errs := make(chan error, submitters)
+	begin := time.Now()
+	var group sync.WaitGroup
+	for i := range submitters {
+		group.Go(func() {
+			for range nothings / submitters {
+				_, err := p.client(i).SubmitTask(authorized(ctx), &agentv1.SubmitTaskRequest{
+					Message: "Now.", UserId: "bench", Agent: "nothing",
+				})
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	for err := range errs {
+		return 0, err
+	}
+	open := &agentv1.ListTasksRequest{
+		UserId: "bench", PageSize: 1,
+		Statuses: []agentv1.TaskStatus{agentv1.TaskStatus_TASK_STATUS_QUEUED, agentv1.TaskStatus_TASK_STATUS_RUNNING},
+	}
+	for {
+		response, err := p.client(0).ListTasks(authorized(ctx), open)
+		if err != nil {
+			return 0, err
+		}
+		if len(response.GetTasks()) == 0 {
+			return nothings / time.Since(begin).Seconds(), nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
