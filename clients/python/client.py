@@ -15,7 +15,7 @@ import time
 
 import grpc
 from agent.v1 import agent_service_pb2 as api
-from agent.v1 import run_pb2
+from agent.v1 import run_pb2, task_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 SERVICE = "/agent.v1.AgentService/"
@@ -76,11 +76,11 @@ def stream(channel, request, on_text):
 
 def task(channel, request, on_text):
     """Submits a task, hands each piece of its text to on_text, over as many calls as that takes, and returns the result."""
-    submitted = unary(channel, "SubmitTask", request, api.SubmitTaskResponse).task
-    watched = api.WatchTaskRequest(task_id=submitted.task_id)
+    submitted = unary(channel, "SubmitTask", request, task_pb2.SubmitTaskResponse).task
+    watched = task_pb2.WatchTaskRequest(task_id=submitted.task_id)
     while True:
         try:
-            for response in streaming(channel, "WatchTask", watched, api.WatchTaskResponse):
+            for response in streaming(channel, "WatchTask", watched, task_pb2.WatchTaskResponse):
                 event = response.event
                 if event.sequence != watched.after_sequence + 1 + event.merged:
                     raise RuntimeError(f"event {event.sequence} (merged {event.merged}) after {watched.after_sequence}")
@@ -154,7 +154,7 @@ def main(address, command, message="", user="python"):
                 print()
                 print_result(result)
             elif command == "task":
-                result = task(channel, api.SubmitTaskRequest(message=message, user_id=user), write)
+                result = task(channel, task_pb2.SubmitTaskRequest(message=message, user_id=user), write)
                 print()
                 print_result(result)
             else:
