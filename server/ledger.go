@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,8 +18,19 @@ type ledger struct {
 	usage store.Usage
 	log   *slog.Logger
 
+	writing sync.Mutex // held while a batch is
+
 	mu      sync.Mutex
+	next    *usageBatch // that is being filled; nil for none
 	waiting []store.UsageRow
+}
+
+// usageBatch is what runs have used that end while another batch is written:
+// so many runs share one write.
+type usageBatch struct {
+	rows []store.UsageRow
+	done chan struct{} // closed when it is written, or is not
+	err  error
 }
 
 func newLedger(s *store.DB, log *slog.Logger) *ledger { return &ledger{store: s, usage: s, log: log} }
@@ -39,13 +51,45 @@ func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.Usage
 	if len(rows) == 0 {
 		return lost
 	}
-	if err := l.usage.AppendUsage(ctx, rows); err != nil {
+	err := l.together(ctx, rows)
+	if errors.Is(err, store.ErrInvalid) { // perhaps another's rows are
+		err = l.usage.AppendUsage(ctx, rows)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, store.ErrInvalid):
+		l.log.ErrorContext(ctx, "usage cannot be kept", slog.Int("rows", len(rows)), slog.Any("error", err))
+	default:
 		l.log.WarnContext(ctx, "usage waits to be written", slog.Int("rows", len(rows)), slog.Any("error", err))
 		l.mu.Lock()
 		l.waiting = append(l.waiting, rows...)
 		l.mu.Unlock()
 	}
 	return lost
+}
+
+// together writes rows with those of others, and returns once they are.
+func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
+	l.mu.Lock()
+	batch, first := l.next, l.next == nil
+	if first {
+		batch = &usageBatch{done: make(chan struct{})}
+		l.next = batch
+	}
+	batch.rows = append(batch.rows, rows...)
+	l.mu.Unlock()
+	if !first {
+		<-batch.done
+		return batch.err
+	}
+	l.writing.Lock() // others join until it is this batch's turn
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	l.next = nil
+	l.mu.Unlock()
+	defer close(batch.done)
+	batch.err = l.usage.AppendUsage(ctx, batch.rows)
+	return batch.err
 }
 
 // Run writes what waits, until ctx ends; then once more.

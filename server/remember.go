@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/sessions"
+	"github.com/runwire/runwire/store"
 	"github.com/runwire/runwire/tasks"
 )
 
@@ -16,6 +18,9 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 	answering, err := d.tasks.Runner.Find(asked.Agent)
 	if err != nil {
 		return nil, err
+	}
+	if strings.IndexByte(asked.UserID, 0) >= 0 || strings.IndexByte(asked.SessionID, 0) >= 0 {
+		return nil, store.ErrInvalid // before it costs anything that could not be accounted for
 	}
 	fresh := asked.SessionID == ""
 	if asked.RunID, err = agent.NewID("run_"); err != nil {

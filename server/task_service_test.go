@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,6 +260,37 @@ func TestADataFolderIsOneProcesses(t *testing.T) {
 	cfg.Listen, cfg.HTTPListen, cfg.DataDir = "127.0.0.1:0", "", f.cfg.DataDir
 	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Error(err)
+	}
+}
+
+// Runs that end together share a write, and each row is there all the same.
+func TestUsageOfManyCallsIsKept(t *testing.T) {
+	t.Parallel()
+	f := serve(t, nil)
+	conn := f.dial(t)
+	var calling sync.WaitGroup
+	var tokens atomic.Int64
+	for range 32 {
+		calling.Go(func() {
+			for range 4 {
+				response, err := agentv1.NewAgentServiceClient(conn).Run(t.Context(), &agentv1.RunRequest{Message: "Hello?", UserId: "alice"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				tokens.Add(response.GetResult().GetUsage().GetTotalTokens())
+			}
+		})
+	}
+	calling.Wait()
+	sums, err := agentv1.NewUsageServiceClient(conn).GetUsage(t.Context(), &agentv1.GetUsageRequest{})
+	if err != nil || len(sums.GetSums()) != 1 || sums.GetSums()[0].GetUsage().GetLlmCalls() != 128 ||
+		sums.GetSums()[0].GetUsage().GetTotalTokens() != tokens.Load() {
+		t.Errorf("%v, %v, want %d tokens", sums, err, tokens.Load())
+	}
+	_, err = agentv1.NewAgentServiceClient(conn).Run(t.Context(), &agentv1.RunRequest{Message: "Hello?", UserId: "a\x00b"})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a user that cannot be accounted for: %v", err)
 	}
 }
 
