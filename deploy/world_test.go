@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -306,15 +307,26 @@ func await(t *testing.T, what string, happens func(context.Context) bool) {
 	}
 }
 
-// freeAddress is one that nobody listens on.
+// given are the ports that freeAddress has returned.
+var given sync.Map
+
+// freeAddress is one that nobody listens on, and that no outgoing connection
+// and no other call is given while its server is away.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const lowest, others = 3_000, 10_000
+	for {
+		port := lowest + rand.IntN(others-lowest)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = listener.Close()
+		if _, taken := given.LoadOrStore(port, true); !taken {
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // build makes the programs under test, in a folder of their own.
