@@ -218,7 +218,7 @@ func (w *world) testRolled(t *testing.T, client agentv1.AgentServiceClient) {
 	for i := range 4 {
 		calling.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				user := fmt.Sprintf("roll-%d-%d", i, n/20)
+				user := fmt.Sprintf("roll-%d-%d", i, n/10) // fewer than a user may make
 				if _, err := client.Run(w.ctx(), &agentv1.RunRequest{UserId: user, Message: "What is 17 * 23?"}); err != nil {
 					t.Errorf("call %d: %v", calls.Load(), err)
 				}
