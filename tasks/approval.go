@@ -11,6 +11,7 @@ import (
 	"github.com/runwire/runwire/bus"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // suspend leaves the task to the people who must decide about calls; whoever
@@ -48,7 +49,7 @@ func (a *attempt) trySuspend(
 		calls[i] = store.PendingCall{ID: call.ID, Tool: call.Name, Arguments: call.Arguments, RequestTime: since}
 	}
 	for {
-		err := a.service.store.SuspendTask(ctx, a.task.Ref(), store.Progress{
+		err := a.service.Store.SuspendTask(ctx, a.task.Ref(), store.Progress{
 			Position: progress.steps, Steps: [][]byte{pause}, Usage: usageRows(a.task, run.Calls()), Events: events,
 		}, calls)
 		if err == nil {
@@ -79,7 +80,7 @@ func (s *Service) ResolveApproval(
 		return nil, fmt.Errorf("encoding a step: %w", err)
 	}
 	var told []entry
-	task, err := s.store.ResolveCall(ctx, tenant, req.GetTaskId(), decision.ID, func(t store.Task) (store.Progress, error) {
+	task, err := s.Store.ResolveCall(ctx, tenant, req.GetTaskId(), decision.ID, func(t store.Task) (store.Progress, error) {
 		told = []entry{{event: resolved(t.LastSequence+1, req)}}
 		events, err := encodeEvents(told)
 		return store.Progress{Steps: [][]byte{step}, Events: events}, err
@@ -92,7 +93,7 @@ func (s *Service) ResolveApproval(
 	}
 	s.publish(tenant, task.ID, task.Attempt, told)
 	if task.Status == store.StatusQueued {
-		s.bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
+		s.Bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
 	}
 	return contract(&task)
 }
@@ -100,7 +101,7 @@ func (s *Service) ResolveApproval(
 // resolved is the event of a decision.
 func resolved(sequence int64, req *agentv1.ResolveApprovalRequest) *agentv1.RunEvent {
 	return &agentv1.RunEvent{
-		Sequence: sequence, CreateTime: now(),
+		Sequence: sequence, CreateTime: timestamppb.Now(),
 		Event: &agentv1.RunEvent_ApprovalResolved{ApprovalResolved: &agentv1.ApprovalResolved{
 			ToolCallId: req.GetToolCallId(), Decision: req.GetDecision(), Note: req.GetNote(),
 		}},
@@ -112,7 +113,7 @@ func resolved(sequence int64, req *agentv1.ResolveApprovalRequest) *agentv1.RunE
 func (s *Service) decidedBefore(
 	ctx context.Context, tenant, id string, decision *agent.Decision, refused error,
 ) (*agentv1.Task, error) {
-	encoded, err := s.store.ListSteps(ctx, tenant, id)
+	encoded, err := s.Store.ListSteps(ctx, tenant, id)
 	if err != nil {
 		return nil, err
 	}

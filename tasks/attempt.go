@@ -49,7 +49,7 @@ type attempt struct {
 }
 
 func newAttempt(ctx context.Context, s *Service, delivery *bus.Delivery, task *store.Task) *attempt {
-	a := &attempt{service: s, delivery: delivery, task: task, log: s.log.With(
+	a := &attempt{service: s, delivery: delivery, task: task, log: s.Log.With(
 		slog.String("task_id", task.ID), slog.String("run_id", runID(task.ID)), slog.Int64("attempt", task.Attempt))}
 	a.ctx, a.stop = context.WithCancelCause(ctx)
 	if task.CancelRequested {
@@ -152,7 +152,7 @@ func (a *attempt) newRun(
 
 // resume is how the run goes on behind the last step that was kept.
 func (a *attempt) resume(ctx context.Context) (*agent.Resume, error) {
-	encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
+	encoded, err := a.service.Store.ListSteps(ctx, a.task.Tenant, a.task.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (a *attempt) resume(ctx context.Context) (*agent.Resume, error) {
 func (a *attempt) cutOff(ctx context.Context) (string, error) {
 	var text strings.Builder
 	for after := int64(0); ; {
-		events, err := a.service.store.ListEvents(ctx, a.task.Tenant, a.task.ID, after, historyPage)
+		events, err := a.service.Store.ListEvents(ctx, a.task.Tenant, a.task.ID, after, historyPage)
 		if err != nil {
 			return "", err
 		}
@@ -305,7 +305,7 @@ func (a *attempt) finishAs(
 		events, held, err := progress.ending(ctx)
 		if err == nil {
 			end.Events = events
-			task, err = a.service.store.FinishTask(ctx, a.task.Ref(), end)
+			task, err = a.service.Store.FinishTask(ctx, a.task.Ref(), end)
 		}
 		if unsure && errors.Is(err, store.ErrFenced) {
 			task, err = a.endedHere(ctx)
@@ -335,7 +335,7 @@ func (a *attempt) finishAs(
 
 // endedHere is the task, if this attempt has ended it; store.ErrFenced if not.
 func (a *attempt) endedHere(ctx context.Context) (store.Task, error) {
-	task, err := a.service.store.GetTask(ctx, a.task.Tenant, a.task.ID)
+	task, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
 	if err == nil && (!task.Status.Ended() || task.Attempt != a.task.Attempt) {
 		err = store.ErrFenced
 	}
@@ -352,7 +352,7 @@ func (a *attempt) fail(ctx context.Context, why error) {
 	case errors.Is(why, errHardLimit):
 		result.StopReason = agentv1.StopReason_STOP_REASON_TIMEOUT
 	}
-	encoded, err := a.service.store.ListSteps(ctx, a.task.Tenant, a.task.ID)
+	encoded, err := a.service.Store.ListSteps(ctx, a.task.Tenant, a.task.ID)
 	if err != nil {
 		a.abandon(ctx, err)
 		return
@@ -367,7 +367,7 @@ func (a *attempt) fail(ctx context.Context, why error) {
 		a.abandon(ctx, end.err)
 		return
 	}
-	task, err := a.service.store.FinishTask(ctx, a.task.Ref(), end.Ending)
+	task, err := a.service.Store.FinishTask(ctx, a.task.Ref(), end.Ending)
 	if errors.Is(err, store.ErrCancelRequested) && !a.task.CancelRequested {
 		a.task.CancelRequested = true
 		a.fail(ctx, errors.New("the task was cancelled"))
@@ -388,7 +388,7 @@ func (a *attempt) retry(ctx context.Context, unavailable *agent.UnavailableError
 		after = max(after, min(failed.RetryAfter, time.Hour))
 	}
 	a.log.WarnContext(ctx, "task will be tried again", slog.Any("error", unavailable), slog.String("after", after.String()))
-	if err := a.service.store.RetryTask(ctx, a.task.Ref(), after, "no model answered"); err != nil {
+	if err := a.service.Store.RetryTask(ctx, a.task.Ref(), after, "no model answered"); err != nil {
 		a.abandon(ctx, err)
 		return
 	}
@@ -400,7 +400,7 @@ func (a *attempt) retry(ctx context.Context, unavailable *agent.UnavailableError
 func (a *attempt) release(ctx context.Context, after time.Duration) {
 	const tries = 10
 	for n := 1; ; n++ {
-		err := a.service.store.ReleaseTask(ctx, a.task.Ref(), after)
+		err := a.service.Store.ReleaseTask(ctx, a.task.Ref(), after)
 		switch {
 		case err == nil, n > 1 && errors.Is(err, store.ErrFenced): // by a try whose answer was lost, or by another
 			a.delivery.Return(after)

@@ -67,8 +67,6 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-func now() *timestamppb.Timestamp { return timestamppb.Now() }
-
 func decodeSteps(encoded [][]byte) ([]agent.Step, error) {
 	steps := make([]agent.Step, len(encoded))
 	for i, step := range encoded {

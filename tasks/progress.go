@@ -138,7 +138,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 	if err != nil {
 		return err
 	}
-	err = p.service.store.AppendProgress(ctx, p.task.Ref(), store.Progress{
+	err = p.service.Store.AppendProgress(ctx, p.task.Ref(), store.Progress{
 		Position: p.steps, Steps: steps, Usage: usage, Events: events,
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 
 // learn finds out which events are kept, and returns how many steps are.
 func (p *progress) learn(ctx context.Context) (steps int64, err error) {
-	task, err := p.service.store.GetTask(ctx, p.task.Tenant, p.task.ID)
+	task, err := p.service.Store.GetTask(ctx, p.task.Tenant, p.task.ID)
 	switch {
 	case err != nil:
 		return 0, err

@@ -21,6 +21,7 @@ import (
 	"github.com/runwire/runwire/sessions"
 	"github.com/runwire/runwire/store"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Webhooks tells others of a task's end.
@@ -49,16 +50,13 @@ type Config struct {
 type Service struct {
 	Config
 
-	store  store.Store
-	bus    *bus.Bus
-	log    *slog.Logger
 	worker *Worker
 	hub    hub
 }
 
 // NewService returns a service whose worker, if this process is one, has yet to run.
 func NewService(cfg Config) *Service {
-	s := &Service{Config: cfg, store: cfg.Store, bus: cfg.Bus, log: cfg.Log}
+	s := &Service{Config: cfg}
 	s.hub = hub{bus: cfg.Bus, log: cfg.Log, feeds: make(map[taskKey]*feed)}
 	s.worker = newWorker(s)
 	return s
@@ -97,12 +95,12 @@ func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.Submit
 	if err != nil {
 		return nil, err
 	}
-	task, created, err := s.store.SubmitTask(ctx, spec)
+	task, created, err := s.Store.SubmitTask(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	if created && !task.RunAfter.After(task.CreateTime) {
-		s.bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
+		s.Bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
 	}
 	return contract(&task)
 }
@@ -152,7 +150,7 @@ func newSpec(tenant, agentName string, req *agentv1.SubmitTaskRequest) (store.Ta
 
 // Get returns a task with its webhook deliveries, or store.ErrNotFound.
 func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, error) {
-	task, err := s.store.GetTask(ctx, tenant, id)
+	task, err := s.Store.GetTask(ctx, tenant, id)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +158,7 @@ func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, er
 	if err != nil || !task.Status.Ended() {
 		return told, err
 	}
-	deliveries, err := s.store.ListDeliveries(ctx, tenant, id)
+	deliveries, err := s.Store.ListDeliveries(ctx, tenant, id)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +170,7 @@ func (s *Service) Get(ctx context.Context, tenant, id string) (*agentv1.Task, er
 
 // List returns a page of tasks, newest first, and the next page's token.
 func (s *Service) List(ctx context.Context, filter store.TaskFilter, page store.Page) ([]*agentv1.Task, string, error) {
-	tasks, next, err := s.store.ListTasks(ctx, filter, page)
+	tasks, next, err := s.Store.ListTasks(ctx, filter, page)
 	if err != nil {
 		return nil, "", err
 	}
@@ -189,18 +187,18 @@ func (s *Service) List(ctx context.Context, filter store.TaskFilter, page store.
 // waits is CANCELLED at once, one that runs soon after, and one that has ended
 // stays as it is.
 func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task, error) {
-	before, err := s.store.GetTask(ctx, tenant, id)
+	before, err := s.Store.GetTask(ctx, tenant, id)
 	if err != nil {
 		return nil, err
 	}
 	var steps [][]byte
 	if before.Attempt > 0 && !before.Status.Ended() { // what was paid for is in its result
-		if steps, err = s.store.ListSteps(ctx, tenant, id); err != nil {
+		if steps, err = s.Store.ListSteps(ctx, tenant, id); err != nil {
 			return nil, err
 		}
 	}
 	var end endless
-	task, err := s.store.CancelTask(ctx, tenant, id, func(t store.Task) store.Ending {
+	task, err := s.Store.CancelTask(ctx, tenant, id, func(t store.Task) store.Ending {
 		end = s.cancelled(&t, steps)
 		return end.Ending
 	})
@@ -212,7 +210,7 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task,
 	case len(end.entries) > 0 && task.Status == store.StatusCancelled:
 		s.ended(ctx, &task, end.entries)
 	case task.CancelRequested:
-		s.bus.PublishCancel(tenant, id)
+		s.Bus.PublishCancel(tenant, id)
 	}
 	return contract(&task)
 }
@@ -248,7 +246,7 @@ func (s *Service) endWithoutRun(task *store.Task, status store.Status, result *a
 		}
 		sequence += 1 + event.GetMerged()
 		event.Sequence = sequence
-		event.CreateTime = now()
+		event.CreateTime = timestamppb.Now()
 		end.entries = append(end.entries, entry{event: event})
 	}
 	if task.LastSequence == 0 {
@@ -298,11 +296,11 @@ func (s *Service) conclude(task *store.Task, end *store.Ending, status store.Sta
 func (s *Service) ended(ctx context.Context, task *store.Task, last []entry) {
 	s.publish(task.Tenant, task.ID, task.Attempt, last)
 	s.Webhooks.Wake()
-	next, err := s.store.TurnInSession(ctx, task.Tenant, task.SessionID)
+	next, err := s.Store.TurnInSession(ctx, task.Tenant, task.SessionID)
 	if err == nil {
-		s.bus.DispatchSoon(next.Tenant, next.ID, bus.Priority(next.Priority))
+		s.Bus.DispatchSoon(next.Tenant, next.ID, bus.Priority(next.Priority))
 	} else if !errors.Is(err, store.ErrNotFound) {
-		s.log.WarnContext(ctx, "session's next task was not dispatched", slog.Any("error", err))
+		s.Log.WarnContext(ctx, "session's next task was not dispatched", slog.Any("error", err))
 	}
 }
 
@@ -313,10 +311,10 @@ func (s *Service) publish(tenant, id string, attempt int64, entries []entry) {
 	}
 	batch, err := appendBatch(attempt, entries)
 	if err != nil {
-		s.log.Error("event could not be encoded", slog.String("task_id", id), slog.Any("error", err))
+		s.Log.Error("event could not be encoded", slog.String("task_id", id), slog.Any("error", err))
 		return
 	}
-	s.bus.PublishEvents(tenant, id, batch)
+	s.Bus.PublishEvents(tenant, id, batch)
 }
 
 // runRequest is what a task's run is asked.

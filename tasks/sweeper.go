@@ -55,17 +55,17 @@ func (s *Service) NewSweeper(cfg SweeperConfig) *Sweeper {
 
 // Run sweeps until ctx ends, whenever this replica leads.
 func (s *Sweeper) Run(ctx context.Context) error {
-	store := s.service.store
+	store := s.service.Store
 	if s.sole {
 		if err := errors.Join(store.BreakLeases(ctx), store.WakeTasks(ctx)); err != nil {
-			s.service.log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
+			s.service.Log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
 		}
 	}
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
 		if err := s.sweep(ctx); err != nil && ctx.Err() == nil && !s.failing {
-			s.service.log.WarnContext(ctx, "sweeping has failed", slog.Any("error", err))
+			s.service.Log.WarnContext(ctx, "sweeping has failed", slog.Any("error", err))
 			s.failing = true
 		} else if err == nil {
 			s.failing = false
@@ -76,9 +76,9 @@ func (s *Sweeper) Run(ctx context.Context) error {
 				_ = store.Resign(context.WithoutCancel(ctx), "sweeper", s.service.worker.name) // else it runs out
 			}
 			return nil
-		case <-s.service.bus.Renewed():
+		case <-s.service.Bus.Renewed():
 			if err := store.WakeTasks(ctx); err != nil {
-				s.service.log.WarnContext(ctx, "tasks will be dispatched later", slog.Any("error", err))
+				s.service.Log.WarnContext(ctx, "tasks will be dispatched later", slog.Any("error", err))
 			}
 		case <-ticker.C:
 		}
@@ -88,7 +88,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 func (s *Sweeper) sweep(ctx context.Context) (err error) {
 	if !s.leads || time.Since(s.led) > leadership/3 {
 		asked := time.Now()
-		if s.leads, err = s.service.store.Lead(ctx, "sweeper", s.service.worker.name, leadership); err != nil || !s.leads {
+		if s.leads, err = s.service.Store.Lead(ctx, "sweeper", s.service.worker.name, leadership); err != nil || !s.leads {
 			return err
 		}
 		s.led = asked
@@ -98,20 +98,20 @@ func (s *Sweeper) sweep(ctx context.Context) (err error) {
 
 // dispatch tells workers of the tasks that somebody should claim.
 func (s *Sweeper) dispatch(ctx context.Context) error {
-	if !s.service.bus.Connected() {
+	if !s.service.Bus.Connected() {
 		return nil // what is due stays due
 	}
 	for {
-		due, err := s.service.store.DueTasks(ctx, sweepBatch, again)
+		due, err := s.service.Store.DueTasks(ctx, sweepBatch, again)
 		if err != nil {
 			return err
 		}
 		full := false
 		for _, task := range due {
-			err := s.service.bus.Dispatch(ctx, task.Tenant, task.ID, bus.Priority(task.Priority))
+			err := s.service.Bus.Dispatch(ctx, task.Tenant, task.ID, bus.Priority(task.Priority))
 			full = full || errors.Is(err, bus.ErrFull)
 			if err != nil && !errors.Is(err, bus.ErrFull) {
-				return errors.Join(err, s.service.store.WakeTasks(ctx))
+				return errors.Join(err, s.service.Store.WakeTasks(ctx))
 			}
 		}
 		if len(due) < sweepBatch || full {
@@ -126,7 +126,7 @@ func (s *Sweeper) clean(ctx context.Context) error {
 		return nil
 	}
 	for range 20 { // others wait for the store, too
-		deleted, err := s.service.store.DeleteFinished(ctx, s.retention, sweepBatch)
+		deleted, err := s.service.Store.DeleteFinished(ctx, s.retention, sweepBatch)
 		if err != nil {
 			return err
 		}

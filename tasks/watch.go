@@ -35,7 +35,7 @@ const (
 // have soon. So whatever the bus loses, repeats or tells twice, the watcher sees
 // every number once and in order.
 func (s *Service) Watch(ctx context.Context, tenant, id string, after int64, send func(*agentv1.RunEvent) error) error {
-	if _, err := s.store.GetTask(ctx, tenant, id); err != nil {
+	if _, err := s.Store.GetTask(ctx, tenant, id); err != nil {
 		return err
 	}
 	feed, err := s.hub.join(taskKey{tenant, id})
@@ -66,7 +66,7 @@ type watcher struct {
 // history passes on what the store has. It says whether that was the end.
 func (w *watcher) history(ctx context.Context) (ended bool, err error) {
 	for {
-		events, err := w.service.store.ListEvents(ctx, w.key.tenant, w.key.id, w.last, historyPage)
+		events, err := w.service.Store.ListEvents(ctx, w.key.tenant, w.key.id, w.last, historyPage)
 		if err != nil {
 			return false, err
 		}
@@ -91,7 +91,7 @@ func (w *watcher) over(ctx context.Context, silent bool) (bool, error) {
 	if !silent {
 		return false, nil
 	}
-	task, err := w.service.store.GetTask(ctx, w.key.tenant, w.key.id)
+	task, err := w.service.Store.GetTask(ctx, w.key.tenant, w.key.id)
 	if err != nil {
 		return false, err
 	}
@@ -102,7 +102,7 @@ func (w *watcher) over(ctx context.Context, silent bool) (bool, error) {
 // has been silent for long.
 func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 	patience := reassure + rand.N(reassure/3)
-	if !w.service.bus.Connected() {
+	if !w.service.Bus.Connected() {
 		patience = distrust
 	}
 	timer := time.NewTimer(patience)

@@ -54,7 +54,7 @@ func newWorker(s *Service) *Worker {
 // drain to finish; what is left is handed back, so that another worker goes on
 // with it at once.
 func (w *Worker) Run(ctx context.Context, slots int, drain time.Duration) error {
-	cancels, err := w.service.bus.SubscribeCancels(w.cancel)
+	cancels, err := w.service.Bus.SubscribeCancels(w.cancel)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (w *Worker) Run(ctx context.Context, slots int, drain time.Duration) error 
 
 // pull takes a task for every free slot until ctx ends.
 func (w *Worker) pull(ctx, working context.Context, slots int, running *sync.WaitGroup) {
-	puller := w.service.bus.NewPuller()
+	puller := w.service.Bus.NewPuller()
 	free := make(chan struct{}, slots)
 	for range slots {
 		free <- struct{}{}
@@ -124,7 +124,7 @@ func (w *Worker) drain(running *sync.WaitGroup, within time.Duration) {
 
 // work claims a delivered task and runs it.
 func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
-	task, err := w.service.store.ClaimTask(ctx, delivery.Tenant, delivery.Task, w.name, lease)
+	task, err := w.service.Store.ClaimTask(ctx, delivery.Tenant, delivery.Task, w.name, lease)
 	switch {
 	case err == nil:
 		w.run(ctx, delivery, &task)
@@ -135,7 +135,7 @@ func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
 	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotDue):
 		delivery.Ack() // whoever sweeps, or ends the task before it, tells of it in time
 	default:
-		w.service.log.WarnContext(ctx, "task was not claimed",
+		w.service.Log.WarnContext(ctx, "task was not claimed",
 			slog.String("task_id", delivery.Task), slog.Any("error", err))
 		delivery.Return(time.Second)
 	}
@@ -192,7 +192,7 @@ func (w *Worker) renewAll(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if time.Since(last) >= renewal || !w.service.bus.Connected() {
+		if time.Since(last) >= renewal || !w.service.Bus.Connected() {
 			w.renew(ctx)
 			last = time.Now()
 		}
@@ -208,11 +208,11 @@ func (w *Worker) renew(ctx context.Context) {
 	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, renewal)
 	defer cancel()
-	held, err := w.service.store.RenewLeases(ctx, w.name, refs, lease)
+	held, err := w.service.Store.RenewLeases(ctx, w.name, refs, lease)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
-		w.service.log.WarnContext(ctx, "leases were not renewed", slog.Any("error", err))
+		w.service.Log.WarnContext(ctx, "leases were not renewed", slog.Any("error", err))
 		if time.Since(w.renewed) >= lease { // others may have the tasks now
 			for _, ref := range refs {
 				w.stop(ref, errLost)
