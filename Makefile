@@ -41,7 +41,7 @@ build: ## build the static binary bin/runwire
 	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(STAMP)" -o bin/runwire ./cmd/runwire
 
 .PHONY: test
-test: $(VALIDATE) node-client mcp-servers ## run all tests; TESTFLAGS="-run TestX -v" adds flags
+test: $(VALIDATE) node-client mcp-servers model-providers ## run all tests; TESTFLAGS="-run TestX -v" adds flags
 	go test $(RACE) -shuffle=on $(TESTFLAGS) ./...
 
 .PHONY: torture
@@ -112,20 +112,17 @@ $(VALIDATE):
 	@dir=$$(go mod download -json $(PROTOVALIDATE) | sed -n 's/.*"Dir": "\(.*\)",/\1/p') && \
 		install -m 644 "$$dir/proto/protovalidate/buf/validate/validate.proto" $@
 
-# The Node client's packages. Where they cannot be had, its tests are skipped and say so.
-.PHONY: node-client
+# What tests need out of the npm registry. Where it cannot be had, those tests
+# are skipped and say so.
+.PHONY: node-client mcp-servers model-providers
 node-client: .cache/node/package.json
+mcp-servers: .cache/mcp/package.json
+model-providers: .cache/providers/package.json
 
 .cache/node/package.json: clients/node/package.json
-	@rm -rf $(@D) && mkdir -p $(@D) && cp $< $@
-	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error || \
-		{ echo "no packages for the Node client" >&2; rm $@; }
-
-# The MCP servers that tests speak to. Where they cannot be had, the tests are skipped and say so.
-.PHONY: mcp-servers
-mcp-servers: .cache/mcp/package.json
-
 .cache/mcp/package.json: agent/tool/mcp/testdata/package.json
+.cache/providers/package.json: agent/model/modeltest/package.json
+.cache/%/package.json:
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $< $@
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error || \
-		{ echo "no packages for the MCP servers" >&2; rm $@; }
+		{ echo "no packages for $(@D)" >&2; rm $@; }
