@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -29,6 +31,9 @@ import (
 //	@matches     before the word that is looked for in a row of that table
 type dialect struct {
 	words *strings.Replacer
+	// unnumbered: parameters are told apart by their place. SQLite looks each
+	// number up in a list, which takes it longer than most inserts.
+	unnumbered bool
 	// ready maps statements to what they are in this dialect.
 	ready sync.Map
 
@@ -39,6 +44,7 @@ type dialect struct {
 
 func sqliteDialect() *dialect {
 	return &dialect{
+		unnumbered: true,
 		words: strings.NewReplacer("@now", "$1", "@skip_locked", "",
 			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID", "@serial", "INTEGER PRIMARY KEY",
 			"@wordtable", sqliteWordTable, "@tsvector", "TEXT", "@tsquery", "TEXT", "@matches", "memory_words MATCH"),
@@ -79,14 +85,52 @@ const postgresWordTable = `CREATE TABLE memory_words (
 );
 CREATE INDEX memory_words_by_word ON memory_words USING gin (words) WITH (fastupdate = off)`
 
-// sql is a statement in this dialect.
-func (d *dialect) sql(statement string) string {
-	if ready, ok := d.ready.Load(statement); ok {
-		return ready.(string) //nolint:forcetypeassert // nothing else is stored
+// statement is one in a dialect.
+type statement struct {
+	text string
+	// args are the places in which it wants its arguments; nil for as they are.
+	args []int
+}
+
+// statement is text in this dialect.
+func (d *dialect) statement(text string) *statement {
+	if ready, ok := d.ready.Load(text); ok {
+		return ready.(*statement) //nolint:forcetypeassert // nothing else is stored
 	}
-	ready := d.words.Replace(statement)
-	d.ready.Store(statement, ready)
+	ready := &statement{text: d.words.Replace(text)}
+	if d.unnumbered {
+		ready.unnumber()
+	}
+	d.ready.Store(text, ready)
 	return ready
+}
+
+var parameter = regexp.MustCompile(`\$\d+`)
+
+// unnumber makes every parameter a mere place.
+func (s *statement) unnumber() {
+	inOrder := true
+	s.text = parameter.ReplaceAllStringFunc(s.text, func(name string) string {
+		number, _ := strconv.Atoi(name[1:]) // it is digits
+		s.args = append(s.args, number-1)
+		inOrder = inOrder && number == len(s.args)
+		return "?"
+	})
+	if inOrder {
+		s.args = nil
+	}
+}
+
+// arranged are args in the places in which the statement wants them.
+func (s *statement) arranged(args []any) []any {
+	if s.args == nil {
+		return args
+	}
+	arranged := make([]any, len(s.args))
+	for i, from := range s.args {
+		arranged[i] = args[from]
+	}
+	return arranged
 }
 
 // explain gives a driver's error the name that this package has for it.

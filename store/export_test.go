@@ -4,9 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
+	"strings"
 )
 
 // Plans tells how SQLite runs each statement that the store has used so far.
@@ -33,15 +32,7 @@ func (d *DB) Plans(ctx context.Context) (map[string][]string, error) {
 }
 
 func plan(ctx context.Context, db *sql.DB, statement string) ([]string, error) {
-	most := 0
-	for _, parameter := range regexp.MustCompile(`\$\d+`).FindAllString(statement, -1) {
-		number, err := strconv.Atoi(parameter[1:])
-		if err != nil {
-			return nil, err
-		}
-		most = max(most, number)
-	}
-	rows, err := db.QueryContext(ctx, "EXPLAIN QUERY PLAN "+statement, make([]any, most)...)
+	rows, err := db.QueryContext(ctx, "EXPLAIN QUERY PLAN "+statement, make([]any, strings.Count(statement, "?"))...)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,8 @@ func (q querier) exec(ctx context.Context, statement string, args ...any) (int64
 	if err := checkTexts(args); err != nil {
 		return 0, err
 	}
-	result, err := q.runner.ExecContext(ctx, q.dialect.sql(statement), args...)
+	ready := q.dialect.statement(statement)
+	result, err := q.runner.ExecContext(ctx, ready.text, ready.arranged(args)...)
 	if err != nil {
 		return 0, q.dialect.explain(err)
 	}
@@ -46,7 +47,8 @@ func query[T any, R row[T]](ctx context.Context, q querier, statement string, ar
 	if err := checkTexts(args); err != nil {
 		return nil, err
 	}
-	rows, err := q.runner.QueryContext(ctx, q.dialect.sql(statement), args...)
+	ready := q.dialect.statement(statement)
+	rows, err := q.runner.QueryContext(ctx, ready.text, ready.arranged(args)...)
 	if err != nil {
 		return nil, q.dialect.explain(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -16,11 +16,12 @@ type writer struct {
 	dialect *dialect
 	open    func(context.Context) (*sql.Conn, error)
 
-	// queue has no room: whoever waits in it can still leave.
-	queue chan *write
-	stop  chan struct{}
-	once  sync.Once
-	done  chan struct{}
+	mu      sync.Mutex
+	waiting []*write
+	closing bool
+	// wake has something in it when there is something to do.
+	wake chan struct{}
+	done chan struct{} // closed when nothing is written any more
 
 	// conn is nil until the first write, and after the disk has failed.
 	conn *writing
@@ -39,15 +40,13 @@ type write struct {
 const maxBatch = 512
 
 func startWriter(ctx context.Context, d *dialect, open func(context.Context) (*sql.Conn, error)) *writer {
-	w := &writer{
-		dialect: d,
-		open:    open,
-		queue:   make(chan *write),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
-	}
+	w := newWriter(d, open)
 	go w.run(context.WithoutCancel(ctx))
 	return w
+}
+
+func newWriter(d *dialect, open func(context.Context) (*sql.Conn, error)) *writer {
+	return &writer{dialect: d, open: open, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // do has fn run by the writer and returns once it is on the disk, or is not.
@@ -58,30 +57,57 @@ func (w *writer) do(ctx context.Context, fn work, several bool) error {
 		return err
 	}
 	job := &write{fn: fn, several: several, done: make(chan struct{})}
-	select {
-	case w.queue <- job:
-		<-job.done
-		return job.err
-	case <-w.done:
+	w.mu.Lock()
+	if w.closing {
+		w.mu.Unlock()
 		return ErrClosed
+	}
+	w.waiting = append(w.waiting, job)
+	w.mu.Unlock()
+	w.awake()
+	select {
+	case <-job.done:
+		return job.err
 	case <-ctx.Done():
+	}
+	if w.withdraw(job) {
 		return ctx.Err()
+	}
+	<-job.done
+	return job.err
+}
+
+// withdraw takes back a job that still waits, and says whether it did.
+func (w *writer) withdraw(job *write) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := slices.Index(w.waiting, job)
+	if at >= 0 {
+		w.waiting = slices.Delete(w.waiting, at, at+1)
+	}
+	return at >= 0
+}
+
+func (w *writer) awake() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
 	}
 }
 
-// close ends the writer after the writes it has begun. It may be called again.
+// close ends the writer after the writes that wait. It may be called again.
 func (w *writer) close() {
-	w.once.Do(func() { close(w.stop) })
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.awake()
 	<-w.done
 }
 
 func (w *writer) closed() bool {
-	select {
-	case <-w.stop:
-		return true
-	default:
-		return false
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing
 }
 
 // run writes until it is told to stop. ctx never ends: SQLite gives up a whole
@@ -90,23 +116,40 @@ func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
 	defer w.drop()
 	for {
-		select {
-		case <-w.stop:
+		jobs, more := w.take(maxBatch)
+		switch {
+		case len(jobs) > 0:
+			w.batch(ctx, jobs)
+		case more:
+			<-w.wake
+		default:
 			return
-		case first := <-w.queue:
-			w.batch(ctx, first)
 		}
 	}
 }
 
-// batch runs first and all that wait in one transaction, and answers them.
-func (w *writer) batch(ctx context.Context, first *write) {
-	jobs := make([]*write, 0, maxBatch)
+// take takes up to most of the writes that wait, and says whether there may be
+// more to come.
+func (w *writer) take(most int) (jobs []*write, more bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	most = min(most, len(w.waiting))
+	jobs = w.waiting[:most:most]
+	w.waiting = w.waiting[most:]
+	return jobs, !w.closing
+}
+
+// batch runs jobs, and those that come meanwhile, in one transaction, and
+// answers them.
+func (w *writer) batch(ctx context.Context, jobs []*write) {
 	failure := w.begin(ctx)
-	for job := first; job != nil; job = w.next(len(jobs)) {
-		jobs = append(jobs, job)
+	for next := 0; next < len(jobs); {
 		if failure == nil {
-			failure = w.perform(ctx, job)
+			failure = w.perform(ctx, jobs[next])
+		}
+		if next++; next == len(jobs) {
+			late, _ := w.take(maxBatch - len(jobs))
+			jobs = append(jobs, late...)
 		}
 	}
 	if failure == nil {
@@ -121,23 +164,6 @@ func (w *writer) batch(ctx context.Context, first *write) {
 		}
 		close(job.done)
 	}
-}
-
-// next is a write that waits, or nil.
-func (w *writer) next(taken int) *write {
-	if taken == maxBatch {
-		return nil
-	}
-	for range 2 {
-		select {
-		case job := <-w.queue:
-			return job
-		default:
-			// Whoever was answered by the last batch may be about to write again.
-			runtime.Gosched()
-		}
-	}
-	return nil
 }
 
 func (w *writer) begin(ctx context.Context) error {

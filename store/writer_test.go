@@ -71,11 +71,8 @@ func (e *testEngine) together(works ...work) []error {
 	errs := make([]error, len(works))
 	done := make(chan struct{})
 	for i, fn := range works {
-		job := &write{fn: fn, several: true, done: make(chan struct{})}
 		go func() {
-			e.writer.queue <- job
-			<-job.done
-			errs[i] = job.err
+			errs[i] = e.writer.do(e.t.Context(), fn, true)
 			done <- struct{}{}
 		}()
 	}
@@ -156,7 +153,7 @@ func TestAReadOnlyFileIsUnavailableUntilItIsNot(t *testing.T) {
 func TestACallWhoseContextEndsWhileItWaitsIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &writer{queue: make(chan *write), done: make(chan struct{})}
+		w := newWriter(nil, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		answer := make(chan error)
 		go func() { answer <- w.do(ctx, insert("a", false), false) }()
@@ -165,10 +162,8 @@ func TestACallWhoseContextEndsWhileItWaitsIsWithdrawn(t *testing.T) {
 		if err := <-answer; !errors.Is(err, context.Canceled) {
 			t.Fatalf("got error %v", err)
 		}
-		select {
-		case <-w.queue:
+		if jobs, _ := w.take(maxBatch); len(jobs) > 0 {
 			t.Fatal("it is still in the queue")
-		default:
 		}
 	})
 }
