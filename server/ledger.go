@@ -19,6 +19,7 @@ type ledger struct {
 	log   *slog.Logger
 
 	writing sync.Mutex // held while a batch is
+	crowded bool       // the last batch was of many runs
 
 	mu      sync.Mutex
 	next    *usageBatch // that is being filled; nil for none
@@ -29,14 +30,21 @@ type ledger struct {
 // so many runs share one write.
 type usageBatch struct {
 	rows []store.UsageRow
+	runs int
 	done chan struct{} // closed when it is written, or is not
 	err  error
 }
 
 func newLedger(s *store.DB, log *slog.Logger) *ledger { return &ledger{store: s, usage: s, log: log} }
 
-// writeTimeout bounds how long a run's end waits for the store.
-const writeTimeout = 10 * time.Second
+const (
+	// writeTimeout bounds how long a run's end waits for the store.
+	writeTimeout = 10 * time.Second
+	// While runs end by the crowd, a batch waits for gathering until it is
+	// written: what a write costs is then shared by many.
+	crowd     = 4
+	gathering = 2 * time.Millisecond
+)
 
 // write writes a run's usage, and its turn unless that is nil.
 func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.UsageRow) error {
@@ -77,6 +85,7 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 		l.next = batch
 	}
 	batch.rows = append(batch.rows, rows...)
+	batch.runs++
 	l.mu.Unlock()
 	if !first {
 		<-batch.done
@@ -84,8 +93,12 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 	}
 	l.writing.Lock() // others join until it is this batch's turn
 	defer l.writing.Unlock()
+	if l.crowded {
+		time.Sleep(gathering)
+	}
 	l.mu.Lock()
 	l.next = nil
+	l.crowded = batch.runs >= crowd
 	l.mu.Unlock()
 	defer close(batch.done)
 	batch.err = l.usage.AppendUsage(ctx, batch.rows)

@@ -100,7 +100,7 @@ type engine interface {
 }
 
 // work is what a method does in the database. It may be run again from its
-// begin when no statement of it has reached the database.
+// begin when nothing of what it did has been kept.
 type work func(ctx context.Context, q querier) error
 
 // Ping implements Store.

@@ -29,12 +29,12 @@ type Usage interface {
 // UsageRow is one call of a model, or a try of one.
 type UsageRow struct {
 	Tenant string
-	// ID is unique in the tenant.
+	RunID  string
+	// ID is unique in the run.
 	ID     string
 	UserID string
 	Agent  string
 	Model  string
-	RunID  string
 	// Time is when it was, by the clock of who called; it must be there.
 	Time time.Time
 	// InputTokens include CachedTokens and CacheWriteTokens.
@@ -124,7 +124,7 @@ func writeUsage(ctx context.Context, q querier, usage []UsageRow) error {
 	}
 	return q.insert(ctx, `usage (tenant, usage_id, create_time, user_id, agent, model, run_id, input_tokens,
 		cached_tokens, cache_write_tokens, output_tokens, cost_nano, estimated)`, rows,
-		" ON CONFLICT (tenant, usage_id) DO NOTHING")
+		" ON CONFLICT (tenant, run_id, usage_id) DO NOTHING")
 }
 
 // SumUsage implements Usage.

@@ -30,7 +30,7 @@ type writer struct {
 // write is one caller's part of a transaction.
 type write struct {
 	fn work
-	// several: fn makes more than one statement, and needs a savepoint.
+	// several: fn makes more than one statement.
 	several bool
 	err     error
 	done    chan struct{}
@@ -142,18 +142,11 @@ func (w *writer) take(most int) (jobs []*write, more bool) {
 // batch runs jobs, and those that come meanwhile, in one transaction, and
 // answers them.
 func (w *writer) batch(ctx context.Context, jobs []*write) {
-	failure := w.begin(ctx)
-	for next := 0; next < len(jobs); {
-		if failure == nil {
-			failure = w.perform(ctx, jobs[next])
+	jobs, failure := w.transact(ctx, jobs, false)
+	if errors.Is(failure, errHalfDone) {
+		if _, failure = w.conn.exec(ctx, "ROLLBACK"); failure == nil {
+			jobs, failure = w.transact(ctx, jobs, true)
 		}
-		if next++; next == len(jobs) {
-			late, _ := w.take(maxBatch - len(jobs))
-			jobs = append(jobs, late...)
-		}
-	}
-	if failure == nil {
-		_, failure = w.conn.exec(ctx, "COMMIT")
 	}
 	if failure != nil {
 		w.drop()
@@ -164,6 +157,29 @@ func (w *writer) batch(ctx context.Context, jobs []*write) {
 		}
 		close(job.done)
 	}
+}
+
+// errHalfDone: a write has failed that may have changed something before.
+var errHalfDone = errors.New("a write is half done")
+
+// transact runs jobs, and those that come meanwhile, in one transaction, and
+// returns all of them. Savepoints keep what is half done from being kept, and
+// cost more than most writes do: they are set only on the second try.
+func (w *writer) transact(ctx context.Context, jobs []*write, savepoints bool) ([]*write, error) {
+	failure := w.begin(ctx)
+	for next := 0; next < len(jobs); {
+		if failure == nil {
+			failure = w.perform(ctx, jobs[next], savepoints)
+		}
+		if next++; next == len(jobs) {
+			late, _ := w.take(maxBatch - len(jobs))
+			jobs = append(jobs, late...)
+		}
+	}
+	if failure == nil {
+		_, failure = w.conn.exec(ctx, "COMMIT")
+	}
+	return jobs, failure
 }
 
 func (w *writer) begin(ctx context.Context) error {
@@ -180,17 +196,20 @@ func (w *writer) begin(ctx context.Context) error {
 
 // perform runs one write. Its own error is the caller's alone; the error
 // returned is one that ends the whole transaction.
-func (w *writer) perform(ctx context.Context, job *write) error {
-	if job.several {
+func (w *writer) perform(ctx context.Context, job *write, savepoint bool) error {
+	savepoint = savepoint && job.several
+	if savepoint {
 		if _, err := w.conn.exec(ctx, "SAVEPOINT write"); err != nil {
 			return err
 		}
 	}
 	job.err = job.fn(ctx, w.conn.querier)
-	if errors.Is(job.err, ErrUnavailable) {
+	switch {
+	case errors.Is(job.err, ErrUnavailable):
 		return job.err
-	}
-	if !job.several {
+	case !savepoint && job.several && job.err != nil:
+		return errHalfDone
+	case !savepoint:
 		return nil
 	}
 	if job.err != nil {

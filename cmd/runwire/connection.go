@@ -70,7 +70,7 @@ func (c *connection) local(ctx context.Context, term terminal) (grpc.ClientConnI
 	if err != nil {
 		return nil, nil, mistake{err}
 	}
-	local, err := server.StartLocal(ctx, file, newLog(term.err, c.LogLevel, "auto"))
+	local, err := server.StartLocal(ctx, file, newLog(term.err, c.LogLevel, format(term.err, "auto")))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -56,7 +56,9 @@ func (c *serveCommand) Run(ctx context.Context, term terminal) error {
 	if err != nil {
 		return err
 	}
-	cfg.Log = newLog(term.err, c.LogLevel, c.LogFormat)
+	lines := telemetry.Gather(term.err)
+	defer func() { _ = lines.Close() }() // to whom could it be told?
+	cfg.Log = newLog(lines, c.LogLevel, format(term.err, c.LogFormat))
 	s, err := server.New(ctx, cfg)
 	if err != nil {
 		return mistake{fmt.Errorf("runwire: %w", err)}
@@ -96,13 +98,18 @@ func (c *serveCommand) config() (server.Config, error) {
 	return cfg, nil
 }
 
+// format is the log's format on w.
+func format(w io.Writer, asked string) string {
+	if file, ok := w.(*os.File); ok && asked == "auto" {
+		return telemetry.DefaultFormat(file)
+	}
+	return asked
+}
+
 // newLog writes to w; at level `off` nothing does.
 func newLog(w io.Writer, level, format string) *slog.Logger {
 	if level == "off" {
 		return slog.New(slog.DiscardHandler)
-	}
-	if file, ok := w.(*os.File); ok && format == "auto" {
-		format = telemetry.DefaultFormat(file)
 	}
 	var least slog.Level
 	_ = least.UnmarshalText([]byte(level)) // the flag allows only what it knows

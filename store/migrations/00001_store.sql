@@ -148,12 +148,11 @@ CREATE TABLE usage (
     -- Billionths of a US dollar; none when the price is unknown.
     cost_nano          BIGINT,
     estimated          BOOLEAN NOT NULL,
-    PRIMARY KEY (tenant, usage_id)
-);
+    PRIMARY KEY (tenant, run_id, usage_id)
+) @clustered;
 CREATE INDEX usage_by_time ON usage (tenant, create_time);
 CREATE INDEX usage_by_user ON usage (tenant, user_id, create_time);
 CREATE INDEX usage_by_agent ON usage (tenant, agent, create_time);
-CREATE INDEX usage_of_run ON usage (tenant, run_id);
 
 CREATE TABLE schedules (
     tenant      @key    NOT NULL,
