@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
@@ -15,10 +16,19 @@ import (
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 )
 
-// validation checks requests against the rules that stand in the contract. The
-// rules are compiled now, so that one that does not compile is found at start.
+// rules are those of the contract, compiled once in a process. One that does
+// not compile is found at start.
+var rules = sync.OnceValues(func() (protovalidate.Validator, error) {
+	return protovalidate.New(protovalidate.WithMessageDescriptors(requestTypes()...))
+})
+
+// Prepare does now what the first ServerOptions would need a while for. It may
+// be called while other things are opened.
+func Prepare() { _, _ = rules() } // ServerOptions tells the error
+
+// validation checks requests against the rules that stand in the contract.
 func validation() (requestCheck, error) {
-	validator, err := protovalidate.New(protovalidate.WithMessageDescriptors(requestTypes()...))
+	validator, err := rules()
 	if err != nil {
 		return nil, fmt.Errorf("compiling the contract's rules: %w", err)
 	}

@@ -47,10 +47,8 @@ type durable struct {
 // openDurable opens the store and the bus, and makes what works on them.
 func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *telemetry.Telemetry) (*durable, error) {
 	d := &durable{cfg: cfg, log: cfg.Log.With(slog.String("logger", "runwire.tasks"))}
-	for _, open := range []func(context.Context) error{d.openStore, d.openBus} {
-		if err := open(ctx); err != nil {
-			return nil, errors.Join(err, d.opened.close())
-		}
+	if err := d.open(ctx); err != nil {
+		return nil, errors.Join(err, d.opened.close())
 	}
 	var err error
 	if d.webhooks, err = webhooks.New(webhooks.Config{
@@ -73,20 +71,34 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	return d, nil
 }
 
+// open opens the store and the bus, both at a time: a server is soon there.
+func (d *durable) open(ctx context.Context) error {
+	if d.cfg.DatabaseURL == "" {
+		if err := d.lock(); err != nil {
+			return err
+		}
+	}
+	var storeErr error
+	var opening sync.WaitGroup
+	opening.Go(func() { storeErr = d.openStore(ctx) })
+	busErr := d.openBus(ctx)
+	opening.Wait()
+	if d.store != nil {
+		d.opened.add(d.store.Close)
+	}
+	if d.bus != nil {
+		d.opened.add(func() error { d.bus.Close(); return nil })
+	}
+	return errors.Join(storeErr, busErr)
+}
+
 func (d *durable) openStore(ctx context.Context) (err error) {
 	if d.cfg.DatabaseURL != "" {
 		d.store, err = store.OpenPostgres(ctx, d.cfg.DatabaseURL, store.Options{})
 	} else {
-		if err := d.lock(); err != nil {
-			return err
-		}
 		d.store, err = store.OpenSQLite(ctx, filepath.Join(d.cfg.DataDir, "runwire.db"), store.Options{})
 	}
-	if err != nil {
-		return err
-	}
-	d.opened.add(d.store.Close)
-	return nil
+	return err
 }
 
 // lock takes the data folder for this process alone, until it ends however.
@@ -114,7 +126,6 @@ func (d *durable) openBus(ctx context.Context) (err error) {
 	if d.bus, err = bus.Open(ctx, cfg); err != nil {
 		return err
 	}
-	d.opened.add(func() error { d.bus.Close(); return nil })
 	if d.cfg.NATSURL == "" {
 		d.limiter = interceptors.NewWindowLimiter(limits(d.cfg))
 		if d.cfg.DatabaseURL != "" {
