@@ -18,7 +18,7 @@ import (
 
 // rules are those of the contract, compiled once in a process. One that does
 // not compile is found at start.
-var rules = sync.OnceValues(func() (protovalidate.Validator, error) {
+var rules = sync.OnceValues(func() (protovalidate.Validator, error) { //nolint:gochecknoglobals // the contract is one, too
 	return protovalidate.New(protovalidate.WithMessageDescriptors(requestTypes()...))
 })
 

@@ -94,7 +94,7 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 	l.writing.Lock() // others join until it is this batch's turn
 	defer l.writing.Unlock()
 	if l.crowded {
-		time.Sleep(gathering)
+		<-time.After(gathering)
 	}
 	l.mu.Lock()
 	l.next = nil

@@ -124,7 +124,7 @@ func (w *writer) run(ctx context.Context) {
 	defer w.drop()
 	for crowded := false; ; {
 		if crowded {
-			time.Sleep(gathering)
+			<-time.After(gathering)
 		}
 		jobs, more := w.take(maxBatch)
 		switch {

@@ -49,13 +49,11 @@ func TestLinesAreGathered(t *testing.T) {
 		"one alone is written at once": {func(g *Gatherer) { say(g, "a") }, []string{"a\n"}},
 		"those that come fast go together": {func(g *Gatherer) {
 			say(g, "a", "b", "c")
-			time.Sleep(2 * gathering)
-			synctest.Wait()
+			pass(2 * gathering)
 		}, []string{"a\n", "b\nc\n"}},
 		"after a pause one is alone again": {func(g *Gatherer) {
 			say(g, "a", "b")
-			time.Sleep(3 * gathering)
-			synctest.Wait()
+			pass(3 * gathering)
 			say(g, "c")
 		}, []string{"a\n", "b\n", "c\n"}},
 		"close writes what waits, and the rest at once": {func(g *Gatherer) {
@@ -92,8 +90,7 @@ func TestWhatCannotBeWrittenLateIsToldToTheNext(t *testing.T) {
 		g := Gather(&w)
 		say(g, "a", "b")
 		w.failing(full)
-		time.Sleep(3 * gathering)
-		synctest.Wait()
+		pass(3 * gathering)
 		if _, err := g.Write([]byte("c\n")); !errors.Is(err, full) {
 			t.Errorf("got error %v", err)
 		}
@@ -112,4 +109,10 @@ func say(g *Gatherer, lines ...string) {
 	for _, line := range lines {
 		_, _ = fmt.Fprintln(g, line)
 	}
+}
+
+// pass lets time pass in a bubble, where none is lost.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // see above
+	synctest.Wait()
 }
