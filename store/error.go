@@ -27,6 +27,8 @@ var (
 	ErrCancelRequested = errors.New("cancel was requested")
 	// ErrNotPending: the task waits for no decision about such a call.
 	ErrNotPending = errors.New("not pending")
+	// ErrSpendLimit: too little is left of what may be spent in the day.
+	ErrSpendLimit = errors.New("spend limit reached")
 	// ErrSessionBusy: another run has the session.
 	ErrSessionBusy = errors.New("session is busy")
 	// ErrUnavailable: the database can not do it now (unreachable, disk full,

@@ -47,6 +47,8 @@ type Schedule struct {
 	// ID is unique in the tenant.
 	ID     string
 	UserID string
+	// Key is the API key that its tasks spend by; empty for none.
+	Key string
 	// Cron and TimeZone are the caller's: the store does not read them.
 	Cron     string
 	TimeZone string
@@ -61,11 +63,11 @@ type Schedule struct {
 	CreateTime time.Time
 }
 
-const scheduleColumns = "tenant, schedule_id, user_id, cron, time_zone, request, next_time, paused, last_time, create_time"
+const scheduleColumns = "tenant, schedule_id, user_id, key_name, cron, time_zone, request, next_time, paused, last_time, create_time"
 
 func (s *Schedule) columns() []any {
 	return []any{
-		&s.Tenant, &s.ID, &s.UserID, &s.Cron, &s.TimeZone, &s.Request,
+		&s.Tenant, &s.ID, &s.UserID, &s.Key, &s.Cron, &s.TimeZone, &s.Request,
 		instant{&s.NextTime},
 		&s.Paused,
 		instant{&s.LastTime},
@@ -85,9 +87,9 @@ func (d *DB) schedule(ctx context.Context, doing, statement string, args ...any)
 // CreateSchedule implements Schedules.
 func (d *DB) CreateSchedule(ctx context.Context, s Schedule) (Schedule, error) {
 	return d.schedule(ctx, "creating a schedule", `INSERT INTO schedules
-		(tenant, schedule_id, user_id, cron, time_zone, request, next_time, create_time)
-		VALUES ($2, $3, $4, $5, $6, $7, $8, @now)`,
-		d.clock(), s.Tenant, s.ID, s.UserID, s.Cron, s.TimeZone, nonNil(s.Request), micros(s.NextTime))
+		(tenant, schedule_id, user_id, key_name, cron, time_zone, request, next_time, create_time)
+		VALUES ($2, $3, $4, $5, $6, $7, $8, $9, @now)`,
+		d.clock(), s.Tenant, s.ID, s.UserID, s.Key, s.Cron, s.TimeZone, nonNil(s.Request), micros(s.NextTime))
 }
 
 // GetSchedule implements Schedules.

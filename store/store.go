@@ -33,6 +33,7 @@ type Store interface {
 	Conversations
 	Memories
 	Usage
+	Spending
 	Schedules
 	Deliveries
 

@@ -31,7 +31,9 @@ type TaskSpec struct {
 	ID        string
 	UserID    string
 	SessionID string
-	Agent     string
+	// Key is the API key that it spends by; empty for none.
+	Key   string
+	Agent string
 	// Priority is the caller's; the store hands it back to who dispatches.
 	Priority int
 	// RunAfter is when the task may first be claimed; zero is at once. In what
@@ -89,7 +91,7 @@ type TaskRef struct {
 func (t *Task) Ref() TaskRef { return TaskRef{t.Tenant, t.ID, t.Attempt} }
 
 // taskColumns are the columns of a Task, qualified for a list that joins.
-const taskColumns = `tasks.tenant, tasks.task_id, tasks.user_id, tasks.session_id, tasks.agent, tasks.priority,
+const taskColumns = `tasks.tenant, tasks.task_id, tasks.user_id, tasks.session_id, tasks.key_name, tasks.agent, tasks.priority,
 	tasks.run_after, tasks.idempotency_key, tasks.request_hash, tasks.labels, tasks.request, tasks.status,
 	tasks.attempt, tasks.failures, tasks.cancel_requested, tasks.worker, tasks.lease_until, tasks.steps,
 	tasks.last_sequence, tasks.error, tasks.result, tasks.create_time, tasks.start_time, tasks.finish_time,
@@ -97,7 +99,7 @@ const taskColumns = `tasks.tenant, tasks.task_id, tasks.user_id, tasks.session_i
 
 func (t *Task) columns() []any {
 	return []any{
-		&t.Tenant, &t.ID, &t.UserID, &t.SessionID, &t.Agent, &t.Priority,
+		&t.Tenant, &t.ID, &t.UserID, &t.SessionID, &t.Key, &t.Agent, &t.Priority,
 		instant{&t.RunAfter},
 		&t.IdempotencyKey, &t.RequestHash,
 		labels{&t.Labels},

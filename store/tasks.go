@@ -56,10 +56,10 @@ type TaskFilter struct {
 const dispatchGrace = 5 * time.Second
 
 const submitTask = `INSERT INTO tasks (tenant, task_id, user_id, session_id, agent, priority, status, create_time,
-		run_after, wake_time, idempotency_key, request_hash, labels, request)
+		run_after, wake_time, idempotency_key, request_hash, labels, request, key_name)
 	VALUES ($2, $3, $4, $5, $6, $7, 1, @now,
 		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now END,
-		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now + $9 END, $10, $11, $12, $13)
+		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now + $9 END, $10, $11, $12, $13, $14)
 	ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key <> '' DO NOTHING
 	RETURNING create_time, run_after`
 
@@ -93,6 +93,7 @@ func (d *DB) insertTask(ctx context.Context, spec TaskSpec) (task Task, err erro
 	args := []any{
 		d.clock(), spec.Tenant, spec.ID, spec.UserID, spec.SessionID, spec.Agent, spec.Priority, micros(spec.RunAfter),
 		dispatchGrace.Microseconds(), spec.IdempotencyKey, spec.RequestHash, labels, nonNil(spec.Request),
+		spec.Key,
 	}
 	insert := func(ctx context.Context, q querier) error {
 		added, err := queryOne[submitted](ctx, q, submitTask, args...)

@@ -46,6 +46,8 @@ type UsageRow struct {
 	CostNano *int64
 	// Estimated: the tokens are a guess, for the provider did not say.
 	Estimated bool
+	// Reserved: money was reserved for it, by its ID. Writing the row settles that.
+	Reserved bool
 }
 
 // UsageFilter says which usage to add up; what is empty is not looked at.
@@ -122,9 +124,12 @@ func writeUsage(ctx context.Context, q querier, usage []UsageRow) error {
 			row.CachedTokens, row.CacheWriteTokens, row.OutputTokens, cost, row.Estimated,
 		})
 	}
-	return q.insert(ctx, `usage (tenant, usage_id, create_time, user_id, agent, model, run_id, input_tokens,
+	if err := q.insert(ctx, `usage (tenant, usage_id, create_time, user_id, agent, model, run_id, input_tokens,
 		cached_tokens, cache_write_tokens, output_tokens, cost_nano, estimated)`, rows,
-		" ON CONFLICT (tenant, run_id, usage_id) DO NOTHING")
+		" ON CONFLICT (tenant, run_id, usage_id) DO NOTHING"); err != nil {
+		return err
+	}
+	return settle(ctx, q, usage)
 }
 
 // SumUsage implements Usage.

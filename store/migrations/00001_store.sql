@@ -17,6 +17,8 @@ CREATE TABLE tasks (
     wake_time        BIGINT,
     user_id          @key    NOT NULL,
     session_id       @key    NOT NULL,
+    -- The API key that it spends by; empty for none.
+    key_name         TEXT    NOT NULL,
     agent            TEXT    NOT NULL,
     worker           TEXT    NOT NULL DEFAULT '',
     idempotency_key  @key    NOT NULL,
@@ -154,10 +156,40 @@ CREATE INDEX usage_by_time ON usage (tenant, create_time);
 CREATE INDEX usage_by_user ON usage (tenant, user_id, create_time);
 CREATE INDEX usage_by_agent ON usage (tenant, agent, create_time);
 
+-- What was spent in a day, counted from 1970 in UTC, where that has a limit.
+CREATE TABLE spend (
+    tenant        @key   NOT NULL,
+    -- Whose spending it is: `user` or `key`, and which.
+    scope         @key   NOT NULL,
+    name          @key   NOT NULL,
+    day           BIGINT NOT NULL,
+    settled_nano  BIGINT NOT NULL DEFAULT 0,
+    reserved_nano BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, scope, name, day)
+) @clustered;
+CREATE INDEX spend_by_day ON spend (day);
+
+-- What is set aside for model calls whose usage is not written yet.
+CREATE TABLE reservations (
+    tenant         @key   NOT NULL,
+    -- The usage_id of that row.
+    reservation_id @key   NOT NULL,
+    scope          @key   NOT NULL,
+    name           @key   NOT NULL,
+    day            BIGINT NOT NULL,
+    nano           BIGINT NOT NULL,
+    -- When it runs out; none once it has, and holds nothing any more.
+    until          BIGINT,
+    PRIMARY KEY (tenant, reservation_id, scope)
+) @clustered;
+CREATE INDEX reservations_until ON reservations (until) WHERE until IS NOT NULL;
+CREATE INDEX reservations_run_out ON reservations (day) WHERE until IS NULL;
+
 CREATE TABLE schedules (
     tenant      @key    NOT NULL,
     schedule_id @key    NOT NULL,
     user_id     @key    NOT NULL,
+    key_name    TEXT    NOT NULL,
     cron        TEXT    NOT NULL,
     time_zone   TEXT    NOT NULL,
     paused      BOOLEAN NOT NULL DEFAULT FALSE,

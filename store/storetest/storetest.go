@@ -22,7 +22,7 @@ func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
 		taskTests(), listTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
-		messageTests(), memoryTests(), usageTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
+		messageTests(), memoryTests(), usageTests(), spendTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
 		raceTests(), tenantTests(),
 	} {
 		for name, test := range suite {
