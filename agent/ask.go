@@ -33,6 +33,9 @@ func (r *Run) ask(ctx context.Context) *ending {
 		if r.room.output <= 0 {
 			return &ending{reason: r.room.bound, why: r.room.why}
 		}
+		if end := r.reserve(ctx, m, req); end != nil {
+			return end
+		}
 		if attempt == 1 {
 			r.iterations++
 		}

@@ -2,17 +2,18 @@ package agent
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 
 	"github.com/runwire/runwire/agent/model"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 )
 
 // budget is what a run may use and what it has used. Before each model call
-// fit says how much the call may say; after it spend books what it used. So a
-// run passes its budget at most by what a provider bills beyond the
-// max_tokens it was given and the input it was counted to have.
+// fit says how much the call may say; after it spend books what it used.
+//
+// So a run costs more than its budget only by what its last call is billed
+// beyond what was counted on: for more input than Model.InputTokens says, and for
+// more output than the max_tokens that it was given. Whatever a call is billed
+// more than it was to cost at most, the next one does not have.
 type budget struct {
 	maxTokens int64
 	maxCost   model.Money
@@ -35,9 +36,10 @@ func newBudget(a *Agent, req Request) budget {
 	return b
 }
 
-// room is how many output tokens a call may have, and what ends the run when
-// the model uses them all.
+// room is how many output tokens a call may have that reads at most input, and
+// what ends the run when the model uses them all.
 type room struct {
+	input  int64
 	output int64
 	bound  agentv1.StopReason
 	why    string
@@ -48,6 +50,7 @@ type room struct {
 // must not be made.
 func (b *budget) fit(m *pricedModel, input, want int64) room {
 	fits := room{
+		input:  input,
 		output: want,
 		bound:  agentv1.StopReason_STOP_REASON_TOKEN_BUDGET,
 		why:    fmt.Sprintf("the answer reached the %d tokens that one reply may have", want),
@@ -60,35 +63,13 @@ func (b *budget) fit(m *pricedModel, input, want int64) room {
 	if !m.priced {
 		return fits
 	}
-	if affordable := b.affordable(m.price, input); affordable < fits.output {
+	if affordable := m.price.Affords(b.maxCost-b.cost, input); affordable < fits.output {
 		fits.output = affordable
 		fits.bound = agentv1.StopReason_STOP_REASON_COST_BUDGET
-		fits.why = fmt.Sprintf("the run's budget of %s is used up: %s spent, the next call could cost more than the rest",
-			dollars(b.maxCost), dollars(b.cost))
+		fits.why = fmt.Sprintf("the run's budget of %v is used up: %v spent, the next call could cost more than the rest",
+			b.maxCost, b.cost)
 	}
 	return fits
-}
-
-// affordable is how many output tokens the money that is left pays for, after
-// an input that is all billed at its dearest. It never says too many.
-func (b *budget) affordable(p model.Price, input int64) int64 {
-	const million = 1_000_000
-	dearest := max(p.Input, p.CachedInput, p.CacheWrite)
-	if dearest == 0 && p.Output == 0 {
-		return math.MaxInt64
-	}
-	// What is left after the input, rounded up, and the rounding of the whole.
-	left := b.maxCost - b.cost - (dearest*model.Money(input)+million-1)/million - 1
-	switch {
-	case left < 0:
-		return 0
-	case p.Output == 0:
-		return math.MaxInt64
-	case left > math.MaxInt64/million:
-		return int64(left/p.Output) * million
-	default:
-		return int64(left * million / p.Output)
-	}
 }
 
 // spend books a call's usage and returns its cost; known is whether there is a price.
@@ -127,6 +108,3 @@ func (b *budget) usage() *agentv1.Usage {
 	}
 	return u
 }
-
-// dollars writes an amount for people, with as many digits as it needs.
-func dollars(m model.Money) string { return "$" + strconv.FormatFloat(m.USD(), 'f', -1, 64) }

@@ -67,6 +67,8 @@ type ModelCall struct {
 	// Cost is meaningless unless Priced.
 	Cost   model.Money
 	Priced bool
+	// Reserved: it is paid for out of the run's Allowance.
+	Reserved bool
 }
 
 // Resume is how a run goes on that was interrupted.
@@ -218,10 +220,13 @@ func (r *Run) bookCutOff(ctx context.Context, m *pricedModel, req *model.Request
 // booked notes a model call that has ended, for the journal or for Calls.
 func (r *Run) booked(m *pricedModel, begin time.Time, usage model.Usage, cost model.Money, priced bool) {
 	r.calls = append(r.calls, ModelCall{
-		ID: fmt.Sprintf("%s-%d", r.id, r.budget.calls), Model: m.Name(), Time: begin,
-		Usage: usage, Cost: cost, Priced: priced,
+		ID: r.callID(r.budget.calls), Model: m.Name(), Time: begin,
+		Usage: usage, Cost: cost, Priced: priced, Reserved: r.metered(m),
 	})
 }
+
+// callID is the id of the run's model call of that number, the same on every try.
+func (r *Run) callID(number int64) string { return fmt.Sprintf("%s-%d", r.id, number) }
 
 // Calls are the model calls that no journal has been told of, once the run has
 // been executed: all of them where there is none.

@@ -29,6 +29,8 @@ type Run struct {
 	memory  tool.Memory // nil is the context's
 	ended   func(*Run)
 
+	allowance Allowance // nil is none
+
 	events *Events
 	span   trace.Span
 	budget budget
@@ -75,6 +77,8 @@ type ending struct {
 	lost *JournalError
 	// approval: a person must decide before the run goes on.
 	approval *ApprovalError
+	// spent: the next call does not fit into what is left of the allowance.
+	spent *SpentError
 }
 
 // Execute runs the agent to its end. It writes the run's events to events, of
@@ -82,9 +86,10 @@ type ending struct {
 //
 // When ctx ends, the run ends with STOP_REASON_TIMEOUT or _CANCELLED and keeps
 // what it has; ctx's own deadline is met with a margin, so that the result can
-// still be delivered. The only errors are an *UnavailableError, a *JournalError
-// and an *ApprovalError, with which the events end without `finished`, and what
-// a bug makes.
+// still be delivered. The only errors are an *UnavailableError, a *SpentError, a
+// *JournalError and an *ApprovalError, with which the events end without
+// `finished`, and what a bug makes. A *SpentError is of a run without a journal
+// that has asked no model; another ends with STOP_REASON_COST_BUDGET.
 func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, error) {
 	begin := time.Now()
 	defer events.close()
@@ -118,6 +123,9 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	}
 	if end.unavailable && !r.spoke && !r.lastTry || end.unavailable && r.journal != nil && !r.lastTry {
 		return nil, &UnavailableError{Err: end.err}
+	}
+	if end.spent != nil && r.budget.calls == 0 && r.journal == nil {
+		return nil, end.spent
 	}
 	result := r.result(end, latency)
 	events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{

@@ -28,7 +28,7 @@ func (e *UnknownAgentError) Error() string { return fmt.Sprintf("no agent is nam
 // UnavailableError says that a run ended before any model had answered at all:
 // each was down, or silent until its time was up.
 type UnavailableError struct {
-	// Err is the last model's *model.Error.
+	// Err is the last model's *model.Error, or the Allowance's.
 	Err error
 }
 
@@ -204,6 +204,9 @@ type Request struct {
 	// Ended is called when the run has ended, or waits for a person, before
 	// that is told; nil is nothing to do.
 	Ended func(run *Run)
+	// Allowance is money that the run shares with others; nil is none. Models
+	// without a price, and those that are free, are asked without it.
+	Allowance Allowance
 	// Memory is the notes about the user; nil is the context's, if it has any.
 	Memory tool.Memory
 	// LastTry: nobody runs it again when no model answers, so that it ends with
@@ -253,6 +256,8 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		schema:   req.ResponseSchema,
 		answer:   answer,
 		budget:   newBudget(&agent.Agent, req),
+
+		allowance: req.Allowance,
 	}, nil
 }
 

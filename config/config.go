@@ -155,6 +155,8 @@ type Key struct {
 	SHA256 [32]byte
 	// Scopes are what the key may do; never empty.
 	Scopes []Scope
+	// CostPerDay is what may be spent by the key in a day of UTC; 0 is any amount.
+	CostPerDay model.Money
 }
 
 // Limits is `limits`.
@@ -172,6 +174,8 @@ type UserLimits struct {
 	Window *time.Duration
 	// ConcurrentRuns is how many runs of a user may go on at once; 0 is any number.
 	ConcurrentRuns int
+	// CostPerDay is what a user may spend in a day of UTC; 0 is any amount.
+	CostPerDay model.Money
 }
 
 // GlobalLimits bound the whole service.

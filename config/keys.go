@@ -37,9 +37,10 @@ func (v value) apiKey() (Key, bool) {
 	key := Key{Tenant: DefaultTenant, Scopes: []Scope{ScopeRun, ScopeTasks}}
 	var keyName, hash value
 	right := v.object(fields{
-		"name":   keep(&keyName),
-		"tenant": identifier(&key.Tenant),
-		"sha256": keep(&hash),
+		"name":             keep(&keyName),
+		"tenant":           identifier(&key.Tenant),
+		"sha256":           keep(&hash),
+		"cost_usd_per_day": dollars(&key.CostPerDay, 1, mostCost),
 		"scopes": func(scopes value) {
 			if scopes.given() {
 				key.Scopes = scopes.scopes()

@@ -18,9 +18,10 @@ func (v value) limits() Limits {
 	v.object(fields{
 		"per_user": func(v value) {
 			v.object(fields{
-				"requests":        whole(&requests, 0, mostRequests),
-				"window":          duration(&window, leastWindow, mostWindow),
-				"concurrent_runs": whole(&limits.PerUser.ConcurrentRuns, 0, mostRuns),
+				"requests":         whole(&requests, 0, mostRequests),
+				"window":           duration(&window, leastWindow, mostWindow),
+				"concurrent_runs":  whole(&limits.PerUser.ConcurrentRuns, 0, mostRuns),
+				"cost_usd_per_day": dollars(&limits.PerUser.CostPerDay, 1, mostCost),
 			})
 		},
 		"global": func(v value) {

@@ -142,7 +142,7 @@ func TestEachMistake(t *testing.T) {
 		{"a scope twice", inKey("scopes: [run, run]"), "1:106: keys[0].scopes[1]: the scope is named twice; keep one"},
 		{"no scope", inKey("scopes: []"), "1:100: keys[0].scopes: no scope is named; leave it out for run and tasks"},
 		{"two keys alike", "keys:\n- {name: k, sha256: " + okHash + "}\n- {name: k, sha256: " + okHash + "}", "3:3: keys[1]: the key in line 2 has the same name; give each its own\n3:3: keys[1]: the key in line 2 has the same sha256; " + newKey},
-		{"an unknown key of a key that may be the key itself", "keys: [{rw_s3crets3crets3crets3crets3cret: }]", "1:8: keys[0]: has no name; add one: it stands in the log\n1:8: keys[0]: has no sha256; " + newKey + "\n1:9: keys[0].rw_s3cre…: unknown key; choose from name, scopes, sha256, tenant"},
+		{"an unknown key of a key that may be the key itself", "keys: [{rw_s3crets3crets3crets3crets3cret: }]", "1:8: keys[0]: has no name; add one: it stands in the log\n1:8: keys[0]: has no sha256; " + newKey + "\n1:9: keys[0].rw_s3cre…: unknown key; choose from cost_usd_per_day, name, scopes, sha256, tenant"},
 
 		{"negative requests", "limits: {per_user: {requests: -1}}", "1:31: limits.per_user.requests: wants 0 to 10000000, not -1"},
 		{"no window", "limits: {per_user: {window: 0s}}", `1:29: limits.per_user.window: wants 1ms to 24h, not "0s"`},

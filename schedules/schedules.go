@@ -18,10 +18,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Submitter submits the task of a tick. An error that wraps
+// Submitter submits the task of a tick, which spends by an API key or by none. An error that wraps
 // store.ErrUnavailable, or is ctx's own, means later; any other means never.
 type Submitter interface {
-	Submit(ctx context.Context, tenant string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error)
+	Submit(ctx context.Context, tenant, key string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error)
 }
 
 // Config is what schedules are made of.
@@ -54,8 +54,9 @@ func New(cfg Config) *Schedules {
 	return &Schedules{cfg}
 }
 
-// Create keeps a new schedule and returns it. An id that is taken is store.ErrExists.
-func (s *Schedules) Create(ctx context.Context, tenant string, req *agentv1.CreateScheduleRequest) (*agentv1.Schedule, error) {
+// Create keeps a new schedule, whose tasks spend by an API key or by none, and
+// returns it. An id that is taken is store.ErrExists.
+func (s *Schedules) Create(ctx context.Context, tenant, key string, req *agentv1.CreateScheduleRequest) (*agentv1.Schedule, error) {
 	ticks, err := Parse(req.GetCron(), req.GetTimeZone())
 	if err != nil {
 		return nil, err
@@ -81,6 +82,7 @@ func (s *Schedules) Create(ctx context.Context, tenant string, req *agentv1.Crea
 		Tenant:   tenant,
 		ID:       id,
 		UserID:   req.GetTask().GetUserId(),
+		Key:      key,
 		Cron:     req.GetCron(),
 		TimeZone: cmp.Or(req.GetTimeZone(), time.UTC.String()),
 		Request:  request,
@@ -177,7 +179,7 @@ func (s *Schedules) fire(ctx context.Context, schedule store.Schedule) error {
 		}
 	}
 	request.IdempotencyKey = "schedule/" + schedule.ID + "/" + tick.UTC().Format(time.RFC3339)
-	_, err = s.cfg.Submitter.Submit(ctx, schedule.Tenant, request)
+	_, err = s.cfg.Submitter.Submit(ctx, schedule.Tenant, schedule.Key, request)
 	switch {
 	case later(err):
 		return err

@@ -47,7 +47,7 @@ type queue struct {
 	created []string // idempotency keys
 }
 
-func (q *queue) Submit(ctx context.Context, tenant string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
+func (q *queue) Submit(ctx context.Context, tenant, key string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
 	q.mu.Lock()
 	refusal := q.refusal
 	q.mu.Unlock()
@@ -59,7 +59,7 @@ func (q *queue) Submit(ctx context.Context, tenant string, req *agentv1.SubmitTa
 		return nil, err
 	}
 	task, created, err := q.db.SubmitTask(ctx, store.TaskSpec{
-		Tenant: tenant, ID: fmt.Sprintf("%s-%p", req.GetIdempotencyKey(), req), UserID: req.GetUserId(), Agent: "default",
+		Tenant: tenant, Key: key, ID: fmt.Sprintf("%s-%p", req.GetIdempotencyKey(), req), UserID: req.GetUserId(), Agent: "default",
 		Priority: 2, IdempotencyKey: req.GetIdempotencyKey(), RequestHash: request, Request: request,
 	})
 	if created {
@@ -125,7 +125,7 @@ func request(id, cron string) *agentv1.CreateScheduleRequest {
 
 func (f *fixture) create(t *testing.T, id, cron string) {
 	t.Helper()
-	if _, err := f.Create(t.Context(), "acme", request(id, cron)); err != nil {
+	if _, err := f.Create(t.Context(), "acme", "", request(id, cron)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -312,7 +312,7 @@ func TestPauseAndResume(t *testing.T) {
 func TestCreateGetListDelete(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	made, err := f.Create(t.Context(), "acme", request("", "@daily"))
+	made, err := f.Create(t.Context(), "acme", "", request("", "@daily"))
 	if err != nil || made.GetScheduleId() == "" {
 		t.Fatalf("got %v, %v", made, err)
 	}
@@ -321,7 +321,7 @@ func TestCreateGetListDelete(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", got, err, made)
 	}
 	f.create(t, "second", "@daily")
-	if _, err := f.Create(t.Context(), "acme", request("second", "@daily")); !errors.Is(err, store.ErrExists) {
+	if _, err := f.Create(t.Context(), "acme", "", request("second", "@daily")); !errors.Is(err, store.ErrExists) {
 		t.Errorf("again: %v", err)
 	}
 	first, next, err := f.List(t.Context(), "acme", "alice", store.Page{Size: 1})
@@ -353,10 +353,10 @@ func TestAWrongRequestMakesNoSchedule(t *testing.T) {
 	f := newFixture(t)
 	unknown := errors.New("no such agent")
 	f.cfg.Check = func(context.Context, string, *agentv1.SubmitTaskRequest) error { return unknown }
-	if _, err := f.Create(t.Context(), "acme", request("a", "@daily")); !errors.Is(err, unknown) {
+	if _, err := f.Create(t.Context(), "acme", "", request("a", "@daily")); !errors.Is(err, unknown) {
 		t.Errorf("got %v", err)
 	}
-	_, err := f.Create(t.Context(), "acme", request("b", "@sometimes"))
+	_, err := f.Create(t.Context(), "acme", "", request("b", "@sometimes"))
 	if wrong, ok := errors.AsType[*FieldError](err); !ok || wrong.Field != "cron" {
 		t.Errorf("got %v", err)
 	}

@@ -32,6 +32,7 @@ type durable struct {
 	bus       *bus.Bus
 	limiter   interceptors.Limiter
 	ledger    *ledger
+	spending  *spending
 	sessions  *sessions.Keeper
 	tasks     *tasks.Service
 	schedules *schedules.Schedules
@@ -57,11 +58,14 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	}); err != nil {
 		return nil, errors.Join(err, d.opened.close())
 	}
+	if d.spending, err = newSpending(&cfg, d.store, told.MeterProvider); err != nil {
+		return nil, errors.Join(err, d.opened.close())
+	}
 	d.sessions = sessions.NewKeeper(d.store, d.log)
 	d.ledger = newLedger(d.store, d.log)
 	d.tasks = tasks.NewService(tasks.Config{
 		Store: d.store, Bus: d.bus, Runner: runner, Sessions: d.sessions, Webhooks: d.webhooks, Log: d.log,
-		Memory: notesOf(d.store),
+		Memory: notesOf(d.store), Allowance: d.spending.allowance,
 	})
 	d.schedules = schedules.New(schedules.Config{
 		Store: d.store, Submitter: d.tasks, Log: cfg.Log.With(slog.String("logger", "runwire.schedules")),

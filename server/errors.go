@@ -44,6 +44,8 @@ func errorRules() []interceptors.ErrorRule {
 		}),
 		is(errShuttingDown, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
 		is(errStalled, interceptors.Aborted("CLIENT_STALLED", errStalled.Error())),
+		as(tooMuchSpent),
+		is(store.ErrUnavailable, interceptors.Unavailable("the database is unavailable", retryDatabase)),
 		as(func(unavailable *agent.UnavailableError) *interceptors.Error {
 			return interceptors.Unavailable("no model answered", retryAfter(unavailable))
 		}),
@@ -59,7 +61,6 @@ func errorRules() []interceptors.ErrorRule {
 		is(store.ErrIdempotencyConflict, interceptors.AlreadyExists("IDEMPOTENCY_KEY_REUSED",
 			"this idempotency key was used with another request")),
 		is(store.ErrExists, interceptors.AlreadyExists("ID_TAKEN", "this id is taken")),
-		is(store.ErrUnavailable, interceptors.Unavailable("the database is unavailable", retryDatabase)),
 		is(store.ErrClosed, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
 	}
 }
@@ -82,6 +83,16 @@ func as[E error](tell func(E) *interceptors.Error) interceptors.ErrorRule {
 		}
 		return nil
 	}
+}
+
+// tooMuchSpent says which spend limits leave too little, and until when.
+func tooMuchSpent(spent *agent.SpentError) *interceptors.Error {
+	violations := make([]*errdetails.QuotaFailure_Violation, len(spent.Limits))
+	for i, limit := range spent.Limits {
+		violations[i] = &errdetails.QuotaFailure_Violation{Subject: limit.Subject, Description: limit.Description}
+	}
+	message := fmt.Sprintf("%v; retry in %v", spent, spent.RetryAfter.Round(time.Second))
+	return interceptors.ResourceExhausted(message, spent.RetryAfter, violations...)
 }
 
 // invalid says what is wrong with one field of a request.

@@ -22,7 +22,7 @@ func newScheduleService(kept *schedules.Schedules) *scheduleService {
 
 // CreateSchedule implements agentv1.ScheduleServiceServer.
 func (s *scheduleService) CreateSchedule(ctx context.Context, req *agentv1.CreateScheduleRequest) (*agentv1.CreateScheduleResponse, error) {
-	schedule, err := s.schedules.Create(ctx, tenant(ctx), req)
+	schedule, err := s.schedules.Create(ctx, tenant(ctx), keyName(ctx), req)
 	if wrong, ok := errors.AsType[*schedules.FieldError](err); ok {
 		return nil, invalid(wrong.Field, wrong.Problem)
 	}

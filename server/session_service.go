@@ -105,6 +105,12 @@ func tenant(ctx context.Context) string {
 	return caller.Tenant
 }
 
+// keyName is the API key of who calls; empty for none.
+func keyName(ctx context.Context) string {
+	caller, _ := interceptors.Caller(ctx)
+	return caller.Key
+}
+
 func sessionOf(s store.Session) *agentv1.Session {
 	return &agentv1.Session{
 		SessionId:    s.ID,

@@ -22,7 +22,10 @@ type taskService struct {
 
 // SubmitTask implements agentv1.AgentServiceServer.
 func (s *taskService) SubmitTask(ctx context.Context, req *agentv1.SubmitTaskRequest) (*agentv1.SubmitTaskResponse, error) {
-	task, err := s.tasks.Submit(ctx, tenant(ctx), req)
+	if err := s.durable.checkTask(ctx, tenant(ctx), keyName(ctx), req); err != nil {
+		return nil, err
+	}
+	task, err := s.tasks.Submit(ctx, tenant(ctx), keyName(ctx), req)
 	if err != nil {
 		return nil, err
 	}

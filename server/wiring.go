@@ -51,6 +51,11 @@ func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry, tools
 			unpriced = append(unpriced, name)
 		}
 	}
+	if len(unpriced) > 0 && cfg.hasSpendLimits() {
+		return nil, fmt.Errorf("a spend limit (cost_usd_per_day) needs the price of every model; add under prices: "+
+			"%s: {input: 0.15, output: 0.60}, in US dollars a million tokens, or 0 for what is free",
+			strings.Join(unpriced, ": {…}, "))
+	}
 	if len(unpriced) > 0 {
 		log.WarnContext(ctx, "models have no known price, so no run of them is bound by cost", slog.Any("models", unpriced))
 	}

@@ -23,7 +23,7 @@ func TestATasksAnswerFitsItsSchema(t *testing.T) {
 		result.GetUsage().GetLlmCalls() != 3 {
 		t.Errorf("got %v after %s", task, said(events))
 	}
-	_, err := r.Submit(t.Context(), tenant, &agentv1.SubmitTaskRequest{Message: "Where?", UserId: "ann", ResponseSchema: "{"})
+	_, err := r.Submit(t.Context(), tenant, "", &agentv1.SubmitTaskRequest{Message: "Where?", UserId: "ann", ResponseSchema: "{"})
 	if wrong := (*agent.SchemaError)(nil); !errors.As(err, &wrong) {
 		t.Errorf("got %v", err)
 	}

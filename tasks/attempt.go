@@ -141,6 +141,9 @@ func (a *attempt) newRun(
 	if remember := a.service.Memory; remember != nil {
 		asked.Memory = remember(a.task.Tenant, a.task.UserID, a.task.SessionID)
 	}
+	if allow := a.service.Allowance; allow != nil {
+		asked.Allowance = allow(a.task.Tenant, a.task.UserID, a.task.Key)
+	}
 	if a.task.Attempt > 1 {
 		var err error
 		if asked.Resume, err = a.resume(ctx); err != nil {

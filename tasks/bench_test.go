@@ -16,7 +16,7 @@ func BenchmarkSubmit(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := r.Submit(b.Context(), tenant, &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "ann"}); err != nil {
+			if _, err := r.Submit(b.Context(), tenant, "", &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "ann"}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -33,7 +33,7 @@ func BenchmarkTask(b *testing.B) {
 	var events atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			task, err := r.Submit(b.Context(), tenant, &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "ann"})
+			task, err := r.Submit(b.Context(), tenant, "", &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "ann"})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -151,7 +151,7 @@ func (r *replica) submit(t *testing.T, message string, change ...func(*agentv1.S
 	for _, c := range change {
 		c(req)
 	}
-	task, err := r.Submit(t.Context(), tenant, req)
+	task, err := r.Submit(t.Context(), tenant, "", req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -257,7 +257,7 @@ func UsageRows(tenant, user, agentName, run string, calls []agent.ModelCall) []s
 			Tenant: tenant, ID: call.ID, UserID: user, Agent: agentName, Model: call.Model, RunID: run, Time: call.Time,
 			InputTokens: call.Usage.InputTokens, CachedTokens: call.Usage.CachedInputTokens,
 			CacheWriteTokens: call.Usage.CacheWriteTokens, OutputTokens: call.Usage.OutputTokens,
-			Estimated: call.Usage.Estimated,
+			Estimated: call.Usage.Estimated, Reserved: call.Reserved,
 		}
 		if call.Priced {
 			cost := int64(call.Cost)

@@ -34,7 +34,7 @@ type Webhooks interface {
 	Wake()
 }
 
-// Config is what a service is made of; all of it is needed but Memory.
+// Config is what a service is made of; all of it is needed but Memory and Allowance.
 type Config struct {
 	Store    store.Store
 	Bus      *bus.Bus
@@ -43,7 +43,10 @@ type Config struct {
 	Webhooks Webhooks
 	// Memory makes the notes that a task's run has about its user; nil is none.
 	Memory func(tenant, user, session string) tool.Memory
-	Log    *slog.Logger
+	// Allowance is what a task's run shares with others of its user and of the
+	// API key with which it was submitted; nil is none.
+	Allowance func(tenant, user, key string) agent.Allowance
+	Log       *slog.Logger
 }
 
 // Service is tasks as their owners see them. Safe for concurrent use.
@@ -85,13 +88,14 @@ const (
 // runID is the id of a task's run, the same on every try.
 func runID(taskID string) string { return runPrefix + strings.TrimPrefix(taskID, taskPrefix) }
 
-// Submit keeps a task and returns once it is durable. Its errors are an
+// Submit keeps a task, which spends by an API key or by none, and returns once
+// it is durable. Its errors are an
 // *agent.UnknownAgentError, a *WebhookError, and those of store.SubmitTask.
-func (s *Service) Submit(ctx context.Context, tenant string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
+func (s *Service) Submit(ctx context.Context, tenant, key string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
 	if err := s.Check(req); err != nil {
 		return nil, fmt.Errorf("submitting a task: %w", err)
 	}
-	spec, err := newSpec(tenant, cmp.Or(req.GetAgent(), agent.DefaultName), req)
+	spec, err := newSpec(tenant, key, cmp.Or(req.GetAgent(), agent.DefaultName), req)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +127,7 @@ func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
 }
 
 // newSpec is what the store keeps of a request.
-func newSpec(tenant, agentName string, req *agentv1.SubmitTaskRequest) (store.TaskSpec, error) {
+func newSpec(tenant, key, agentName string, req *agentv1.SubmitTaskRequest) (store.TaskSpec, error) {
 	request, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
 	if err != nil {
 		return store.TaskSpec{}, fmt.Errorf("encoding a request: %w", err)
@@ -138,7 +142,7 @@ func newSpec(tenant, agentName string, req *agentv1.SubmitTaskRequest) (store.Ta
 	}
 	hash := sha256.Sum256(request)
 	spec := store.TaskSpec{
-		Tenant: tenant, ID: id, UserID: req.GetUserId(), SessionID: session, Agent: agentName,
+		Tenant: tenant, ID: id, UserID: req.GetUserId(), SessionID: session, Key: key, Agent: agentName,
 		Priority: int(cmp.Or(req.GetPriority(), agentv1.TaskPriority_TASK_PRIORITY_NORMAL)),
 		Labels:   req.GetLabels(), IdempotencyKey: req.GetIdempotencyKey(), RequestHash: hash[:], Request: request,
 	}

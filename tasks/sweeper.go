@@ -18,6 +18,9 @@ const (
 	again = 2 * time.Minute
 	// cleanEvery is how often finished tasks are looked for that are old.
 	cleanEvery = time.Minute
+	// freeEvery is how late what was reserved for calls that are no more is
+	// there to be spent.
+	freeEvery = 5 * time.Second
 	// sweepBatch is how many tasks are taken up at once.
 	sweepBatch = 500
 )
@@ -32,6 +35,7 @@ type Sweeper struct {
 	fire func(context.Context) error
 
 	cleaned time.Time
+	freed   time.Time
 	led     time.Time
 	leads   bool
 	failing bool
@@ -93,7 +97,7 @@ func (s *Sweeper) sweep(ctx context.Context) (err error) {
 		}
 		s.led = asked
 	}
-	return errors.Join(s.dispatch(ctx), s.fire(ctx), s.clean(ctx))
+	return errors.Join(s.dispatch(ctx), s.fire(ctx), s.free(ctx), s.clean(ctx))
 }
 
 // dispatch tells workers of the tasks that somebody should claim.
@@ -118,6 +122,18 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// free takes back what was reserved for model calls whose process has died.
+func (s *Sweeper) free(ctx context.Context) error {
+	if time.Since(s.freed) < freeEvery {
+		return nil
+	}
+	freed, err := s.service.Store.FreeSpend(ctx, sweepBatch)
+	if err == nil && freed < sweepBatch {
+		s.freed = time.Now()
+	}
+	return err
 }
 
 // clean deletes finished tasks that have been kept for long enough.

@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"math/bits"
+	"strconv"
 )
 
 // Money is an amount of US dollars in billionths of a dollar (nano-dollars).
@@ -15,6 +16,9 @@ const Dollar Money = 1_000_000_000
 // USD is the amount in dollars, for the wire; exact to the nano-dollar below
 // nine million dollars.
 func (m Money) USD() float64 { return float64(m) / float64(Dollar) }
+
+// String writes the amount with as many digits as it needs: $0.05.
+func (m Money) String() string { return "$" + strconv.FormatFloat(m.USD(), 'f', -1, 64) }
 
 // Price is what a model's tokens cost, each in nano-dollars a million tokens.
 type Price struct {
@@ -50,6 +54,47 @@ func (p Price) Cost(u Usage) Money {
 	cost, _ := bits.Div64(hi, lo, million)
 	return Money(min(cost, math.MaxInt64))
 }
+
+// Worst is the most that a call can cost which reads input tokens, at their
+// dearest, and says output tokens.
+func (p Price) Worst(input, output int64) Money {
+	p.Input = p.dearest()
+	return p.Cost(Usage{InputTokens: input, OutputTokens: output})
+}
+
+// Affords is how many output tokens money pays for in a call that reads input
+// tokens: the most for which Worst is no more than that; 0 also where the input
+// alone costs more. What is free can be had without money.
+func (p Price) Affords(money Money, input int64) int64 {
+	const million = 1_000_000
+	dearest := p.dearest()
+	switch {
+	case dearest <= 0 && p.Output <= 0:
+		return math.MaxInt64
+	case money < 0 || p.Worst(input, 0) > money:
+		return 0
+	case p.Output <= 0:
+		return math.MaxInt64
+	}
+	// A cost rounds to money at most if its millionths are less than half a
+	// nano-dollar above it.
+	hi, lo := bits.Mul64(uint64(money), million)
+	lo, carry := bits.Add64(lo, million/2-1, 0)
+	hi += carry
+	inputHi, inputLo := bits.Mul64(uint64(max(input, 0)), uint64(max(dearest, 0)))
+	lo, borrow := bits.Sub64(lo, inputLo, 0)
+	hi, borrow = bits.Sub64(hi, inputHi, borrow)
+	if borrow > 0 { // both cost the most that Money holds
+		return 0
+	}
+	if hi >= uint64(p.Output) {
+		return math.MaxInt64
+	}
+	tokens, _ := bits.Div64(hi, lo, uint64(p.Output))
+	return int64(min(tokens, math.MaxInt64))
+}
+
+func (p Price) dearest() Money { return max(p.Input, p.CachedInput, p.CacheWrite) }
 
 // FromUSD is an amount of dollars to the nano-dollar below. Amounts too large to
 // count, and the smallest that is not nothing, keep their meaning: a limit that
