@@ -237,7 +237,7 @@ func (d *DB) reserve(ctx context.Context, q querier, r SpendReservation) (SpendG
 // shrink takes back what r replaces, and makes of what is reserved for the calls
 // that have ended what they have cost. It returns the latter, to be held again.
 func shrink(ctx context.Context, q querier, r SpendReservation) ([]holding, error) {
-	ids := [][2]string{{r.Tenant, r.ID}}
+	ids := append(make([][2]string, 0, 1+len(r.Ended)), [2]string{r.Tenant, r.ID})
 	costs := make(map[string]int64, len(r.Ended))
 	for _, call := range r.Ended {
 		ids = append(ids, [2]string{r.Tenant, call.ID})

@@ -32,8 +32,7 @@ type Store interface {
 	Queue
 	Conversations
 	Memories
-	Usage
-	Spending
+	Books
 	Schedules
 	Deliveries
 
@@ -58,6 +57,12 @@ type Queue interface {
 type Conversations interface {
 	Sessions
 	Messages
+}
+
+// Books are about money: what was used, and what may be spent.
+type Books interface {
+	Usage
+	Spending
 }
 
 // Options tunes a store. The zero value is right for production.
