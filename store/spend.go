@@ -293,15 +293,18 @@ func (r *SpendReservation) grant(today []standing) SpendGrant {
 // counts what it has cost.
 func settle(ctx context.Context, q querier, usage []UsageRow) error {
 	var ids [][2]string
-	costs := make(map[[2]string]int64)
 	for _, row := range usage {
-		if !row.Reserved {
-			continue
+		if row.Reserved {
+			ids = append(ids, [2]string{row.Tenant, row.ID})
 		}
-		id := [2]string{row.Tenant, row.ID}
-		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	costs := make(map[[2]string]int64, len(ids))
+	for _, row := range usage {
 		if row.CostNano != nil {
-			costs[id] = max(*row.CostNano, 0)
+			costs[[2]string{row.Tenant, row.ID}] = max(*row.CostNano, 0)
 		}
 	}
 	taken, err := takeReservations(ctx, q, ids)
