@@ -63,7 +63,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 	done
 
 .PHONY: bench
-bench: ## compare Runwire with a bare gRPC server
+bench: ## compare Runwire with its peers; ARGS="-only million" measures a part, ARGS=-help tells which
 	@go run ./bench $(ARGS)
 
 .PHONY: generate
@@ -102,6 +102,7 @@ lint-modules:
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C tools/ghz mod tidy -diff
+	go -C bench/asynq mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was made

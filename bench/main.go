@@ -1,6 +1,7 @@
-// Command bench measures Runwire beside a bare grpc-go server that answers the
-// same contract, in one run, so that the ratios hold on a noisy machine. Its
-// figures are the server's processor time and memory, read from /proc (Linux).
+// Command bench measures Runwire beside its peers in one run, so that the
+// ratios hold on a noisy machine: a bare grpc-go server that answers the same
+// contract, and asynq. Its figures are the server's processor time and memory,
+// read from /proc (Linux).
 package main
 
 import (
@@ -11,16 +12,49 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"time"
 )
 
+// options are how much is measured.
+type options struct {
+	rounds   int
+	each     time.Duration
+	streams  int
+	watchers int
+	many     int
+}
+
+// part is something to measure.
+type part struct {
+	name    string
+	measure func(ctx context.Context, dir string, o options) error
+	// long: it is measured only when it is asked for by its name.
+	long bool
+}
+
+func parts() []part {
+	return []part{
+		{name: "startup", measure: startup},
+		{name: "speed", measure: speed},
+		{name: "memory", measure: memory},
+		{name: "tasks", measure: tasks},
+		{name: "watchers", measure: watchers},
+		{name: "million", measure: million, long: true},
+	}
+}
+
 func main() {
-	rounds := flag.Int("rounds", 5, "rounds of each load; the medians are shown")
-	each := flag.Duration("each", 3*time.Second, "how long a round takes")
-	streams := flag.Int("streams", 10000, "how many streams the memory is measured with")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each load; the medians are shown")
+	flag.DurationVar(&o.each, "each", 3*time.Second, "how long a round takes")
+	flag.IntVar(&o.streams, "streams", 10000, "how many streams the memory is measured with")
+	flag.IntVar(&o.watchers, "watchers", 10000, "how many watch tasks at once")
+	flag.IntVar(&o.many, "many", 1_000_000, "how many tasks `million` submits, and runs a tenth of")
+	only := flag.String("only", "", "what to measure, of "+names()+"; all but the last by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, *rounds, *each, *streams)
+	err := run(ctx, o, *only)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -28,7 +62,15 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, rounds int, each time.Duration, streams int) error {
+func names() string {
+	var all []string
+	for _, p := range parts() {
+		all = append(all, p.name)
+	}
+	return strings.Join(all, ",")
+}
+
+func run(ctx context.Context, o options, only string) error {
 	dir, err := os.MkdirTemp("", "runwire-bench-")
 	if err != nil {
 		return err
@@ -37,23 +79,21 @@ func run(ctx context.Context, rounds int, each time.Duration, streams int) error
 	if err := build(ctx, dir); err != nil {
 		return err
 	}
-	if err := startup(ctx, dir, rounds); err != nil {
-		return err
+	wanted := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
+	for _, p := range parts() {
+		if slices.Contains(wanted, p.name) || only == "" && !p.long {
+			if err := p.measure(ctx, dir, o); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
 	}
-	fmt.Printf("%-34s %14s %14s %8s %8s\n", "64 callers, medians", "bare", "runwire", "ratio", "target")
-	if err := speed(ctx, dir, rounds, each); err != nil {
-		return err
-	}
-	if err := memory(ctx, dir, streams); err != nil {
-		return err
-	}
-	return tasks(ctx, dir, rounds, each)
+	return nil
 }
 
 // startup shows how long a server takes from exec to its first answered RPC.
-func startup(ctx context.Context, dir string, rounds int) error {
+func startup(ctx context.Context, dir string, o options) error {
 	var took []time.Duration
-	for range rounds {
+	for range o.rounds {
 		p, err := startRunwire(ctx, dir)
 		if err != nil {
 			return err
@@ -67,7 +107,8 @@ func startup(ctx context.Context, dir string, rounds int) error {
 }
 
 // speed measures both servers in turn, round by round.
-func speed(ctx context.Context, dir string, rounds int, each time.Duration) error {
+func speed(ctx context.Context, dir string, o options) error {
+	fmt.Printf("%-34s %14s %14s %8s %8s\n", "64 callers, medians", "bare", "runwire", "ratio", "target")
 	bare, err := startBare(ctx, dir)
 	if err != nil {
 		return err
@@ -88,12 +129,12 @@ func speed(ctx context.Context, dir string, rounds int, each time.Duration) erro
 	}
 	for _, l := range loads {
 		var theirs, ours []figure
-		for range rounds {
-			their, err := l.load(ctx, bare, each)
+		for range o.rounds {
+			their, err := l.load(ctx, bare, o.each)
 			if err != nil {
 				return err
 			}
-			our, err := l.load(ctx, runwire, each)
+			our, err := l.load(ctx, runwire, o.each)
 			if err != nil {
 				return err
 			}
@@ -113,20 +154,20 @@ func speed(ctx context.Context, dir string, rounds int, each time.Duration) erro
 }
 
 // memory measures each server with many streams open, in a process of its own.
-func memory(ctx context.Context, dir string, streams int) error {
+func memory(ctx context.Context, dir string, o options) error {
 	used := map[string]int64{}
 	for _, start := range []func(context.Context, string) (*process, error){startBare, startRunwire} {
 		p, err := start(ctx, dir)
 		if err != nil {
 			return err
 		}
-		used[p.name], err = idle(ctx, p, streams)
+		used[p.name], err = idle(ctx, p, o.streams)
 		p.stop()
 		if err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%-34s %12.1fKB %12.1fKB %8.2f %8.2f\n", fmt.Sprintf("%d streams, 1 token/s: memory", streams),
+	fmt.Printf("%-34s %12.1fKB %12.1fKB %8.2f %8.2f\n", fmt.Sprintf("%d streams, 1 token/s: memory", o.streams),
 		float64(used["bare"])/1024, float64(used["runwire"])/1024, float64(used["runwire"])/float64(used["bare"]), 2.0)
 	return nil
 }

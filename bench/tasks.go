@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ const (
 )
 
 // tasks measures tasks on SQLite, each commit synced to the disk.
-func tasks(ctx context.Context, dir string, rounds int, each time.Duration) error {
+func tasks(ctx context.Context, dir string, o options) error {
 	p, err := startRunwire(ctx, dir)
 	if err != nil {
 		return err
@@ -38,29 +37,47 @@ func tasks(ctx context.Context, dir string, rounds int, each time.Duration) erro
 	}
 	fmt.Printf("%-34s %14s %14v %8s\n", "idle, submitted to completed", "median", mid.Round(10*time.Microsecond), "3ms")
 
-	done, err := completed(ctx, p)
+	done, err := completed(ctx, p, nothings)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%-34s %14s %12.0f/s %8s\n", "a task of 1 token, completed", "", done, "3000/s")
 
+	redis, err := startRedis(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer redis.stop()
 	var submits []figure
-	for range rounds {
-		f, err := measure(ctx, p, submitters, each, func(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
-			_, err := client.SubmitTask(ctx, &agentv1.SubmitTaskRequest{
-				Message: "Later.", UserId: "bench", Agent: "nothing", RunAfter: timestamppb.New(time.Now().Add(24 * time.Hour)),
-			})
-			return 1, err
-		})
+	var peers []float64
+	for range o.rounds {
+		f, err := measure(ctx, p, submitters, o.each, later)
 		if err != nil {
 			return err
 		}
-		submits = append(submits, f)
+		peer, err := redis.enqueue(ctx, o.each)
+		if err != nil {
+			return err
+		}
+		submits, peers = append(submits, f), append(peers, peer)
 	}
-	slices.SortFunc(submits, func(a, b figure) int { return cmp.Compare(a.perSecond, b.perSecond) })
-	f := submits[len(submits)/2]
+	f := middle(submits)
 	fmt.Printf("%-34s %14v %12.0f/s %8s\n", "a submit, 32 callers", f.cpu, f.perSecond, "12000/s")
+	slices.Sort(peers)
+	if peer := peers[len(peers)/2]; peer > 0 {
+		fmt.Printf("%-34s %14s %12.0f/s\n", "asynq's enqueue, Redis in memory", "", peer)
+	} else {
+		fmt.Printf("%-34s %14s %14s\n", "asynq's enqueue, Redis in memory", "", "no redis-server")
+	}
 	return nil
+}
+
+// later submits a task that is not due while it is measured.
+func later(ctx context.Context, client agentv1.AgentServiceClient) (int64, error) {
+	_, err := client.SubmitTask(ctx, &agentv1.SubmitTaskRequest{
+		Message: "Later.", UserId: "bench", Agent: "nothing", RunAfter: timestamppb.New(time.Now().Add(24 * time.Hour)),
+	})
+	return 1, err
 }
 
 // turnaround is how long a task takes on an idle server, from before its submit
@@ -96,15 +113,15 @@ func await(ctx context.Context, p *process, id string) error {
 }
 
 // completed submits many tasks and returns how many a second come to their end.
-func completed(ctx context.Context, p *process) (float64, error) {
+func completed(ctx context.Context, p *process, tasks int) (float64, error) {
 	errs := make(chan error, submitters)
 	begin := time.Now()
 	var group sync.WaitGroup
 	for i := range submitters {
 		group.Go(func() {
-			for range nothings / submitters {
+			for range tasks / submitters {
 				_, err := p.client(i).SubmitTask(authorized(ctx), &agentv1.SubmitTaskRequest{
-					Message: "Now.", UserId: "bench", Agent: "nothing",
+					Message: "Now.", UserId: "now", Agent: "nothing",
 				})
 				if err != nil {
 					errs <- err
@@ -119,7 +136,7 @@ func completed(ctx context.Context, p *process) (float64, error) {
 		return 0, err
 	}
 	open := &agentv1.ListTasksRequest{
-		UserId: "bench", PageSize: 1,
+		UserId: "now", PageSize: 1,
 		Statuses: []agentv1.TaskStatus{agentv1.TaskStatus_TASK_STATUS_QUEUED, agentv1.TaskStatus_TASK_STATUS_RUNNING},
 	}
 	for {
@@ -128,7 +145,7 @@ func completed(ctx context.Context, p *process) (float64, error) {
 			return 0, err
 		}
 		if len(response.GetTasks()) == 0 {
-			return nothings / time.Since(begin).Seconds(), nil
+			return float64(tasks) / time.Since(begin).Seconds(), nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
