@@ -3,7 +3,6 @@ package model
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/packages/param"
@@ -157,16 +156,7 @@ func (w *anthropicWriter) assistantContent(message *Message, loop bool) []anthro
 }
 
 func toolUse(call *ToolCall, names *wireNames) anthropic.ContentBlockParamUnion {
-	return anthropic.NewToolUseBlock(wireName(call.ID), toolInput(call.Arguments), names.wire(call.Name))
-}
-
-// toolInput is what the model wrote, as it wrote it. What is no JSON object,
-// and thus no input, is sent back in one, as Anthropic recommends.
-func toolInput(arguments string) any {
-	if strings.HasPrefix(strings.TrimLeft(arguments, " \t\r\n"), "{") && json.Valid([]byte(arguments)) {
-		return json.RawMessage(arguments)
-	}
-	return map[string]string{"INVALID_JSON": arguments}
+	return anthropic.NewToolUseBlock(wireName(call.ID), json.RawMessage(sendable(call.Arguments)), names.wire(call.Name))
 }
 
 func toolResult(message *Message) anthropic.ContentBlockParamUnion {

@@ -161,16 +161,24 @@ func retryAfter(header http.Header) time.Duration {
 	return 0
 }
 
-// limitReset is when the last of Anthropic's limits that are used up is filled
-// again; 0 if none is said to be.
+// limitReset is when the last of the provider's limits that are used up is
+// filled again; 0 if none is said to be.
 func limitReset(header http.Header) time.Duration {
 	var longest time.Duration
-	for _, of := range [...]string{"Requests", "Tokens", "Input-Tokens", "Output-Tokens"} {
+	for _, of := range [...]string{"Requests", "Tokens", "Input-Tokens", "Output-Tokens"} { // Anthropic's, each until a date
 		if header.Get("Anthropic-Ratelimit-"+of+"-Remaining") != "0" {
 			continue
 		}
 		if date, err := time.Parse(time.RFC3339, header.Get("Anthropic-Ratelimit-"+of+"-Reset")); err == nil {
 			longest = max(longest, after(time.Until(date).Seconds(), time.Second))
+		}
+	}
+	for _, of := range [...]string{"Requests", "Tokens"} { // OpenAI's, each for a while such as 6m0s
+		if header.Get("X-Ratelimit-Remaining-"+of) != "0" {
+			continue
+		}
+		if wait, err := time.ParseDuration(header.Get("X-Ratelimit-Reset-" + of)); err == nil {
+			longest = max(longest, after(wait.Seconds(), time.Second))
 		}
 	}
 	return longest

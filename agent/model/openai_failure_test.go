@@ -17,6 +17,12 @@ func TestOpenAIFailure(t *testing.T) {
 	t.Parallel()
 	type answers = []func(net.Conn)
 	const chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+	limits := func(requests, requestsReset, tokens, tokensReset string) []string {
+		return []string{
+			"x-ratelimit-limit-requests: 60", "x-ratelimit-remaining-requests: " + requests, "x-ratelimit-reset-requests: " + requestsReset,
+			"x-ratelimit-limit-tokens: 150000", "x-ratelimit-remaining-tokens: " + tokens, "x-ratelimit-reset-tokens: " + tokensReset,
+		}
+	}
 	role := event(`{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}`)
 	good := write(streamHead, said("ok"), ended("stop"), usageEvent, doneEvent)
 	tests := []struct {
@@ -50,6 +56,43 @@ func TestOpenAIFailure(t *testing.T) {
 			KindRateLimited, "",
 			Usage{},
 			1, 0, 0,
+		},
+		{
+			"429 with only the limits' headers",
+			answers{status("429 Too Many", `{}`, limits("0", "1m0s", "3", "6m0s")...), good},
+			"", "ok", toldUsage, 2, time.Minute, time.Minute,
+		},
+		{
+			"429 whose limits are both used up",
+			answers{status("429 Too Many", `{}`, limits("0", "1.5s", "0", "250ms")...), good},
+			"", "ok", toldUsage, 2, 1500 * time.Millisecond, 1500 * time.Millisecond,
+		},
+		{
+			"429 that says when beside its limits' headers",
+			answers{status("429 Too Many", `{}`, append(limits("0", "6m0s", "0", "6m0s"), "Retry-After: 2")...), good},
+			"", "ok", toldUsage, 2, 2 * time.Second, 2 * time.Second,
+		},
+		{
+			"429 whose limits are filled again tomorrow",
+			answers{status("429 Too Many", `{}`, limits("0", "8h24m0s", "100", "0s")...), good},
+			KindRateLimited, "",
+			Usage{},
+			1, 0, 0,
+		},
+		{
+			"429 whose limits are not used up",
+			answers{status("429 Too Many", `{}`, limits("7", "6m0s", "100", "6m0s")...), good},
+			"", "ok", toldUsage, 2, 250 * time.Millisecond, 500 * time.Millisecond,
+		},
+		{
+			"429 whose limits' headers are in words",
+			answers{status("429 Too Many", `{}`, limits("0", "soon", "none", "")...), good},
+			"", "ok", toldUsage, 2, 250 * time.Millisecond, 500 * time.Millisecond,
+		},
+		{
+			"529 (overloaded), then an answer",
+			answers{status("529 Overloaded", `{"error":{"message":"overloaded"}}`), good},
+			"", "ok", toldUsage, 2, 250 * time.Millisecond, 500 * time.Millisecond,
 		},
 		{
 			"429 for want of money",
@@ -164,6 +207,18 @@ func TestOpenAIFailure(t *testing.T) {
 			KindBroken, "",
 			Usage{},
 			1, 0, 0,
+		},
+		{
+			"chunks without a choice",
+			answers{write(streamHead, event(`{"id":"r1","choices":[]}`), event(`{"id":"r1","choices":[]}`), doneEvent)},
+			KindBroken, "",
+			Usage{},
+			1, 0, 0,
+		},
+		{
+			"no choice but usage: what was billed is booked",
+			answers{write(streamHead, event(`{"id":"r1","choices":[]}`), usageEvent, doneEvent)},
+			KindBroken, "", toldUsage, 1, 0, 0,
 		},
 		{"nothing but [DONE]", answers{write(streamHead, doneEvent)}, KindBroken, "", Usage{}, 1, 0, 0},
 		{"nothing", answers{status("204 No Content", ``)}, KindBroken, "", Usage{}, 1, 0, 0},

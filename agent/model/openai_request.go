@@ -64,7 +64,7 @@ func assistantParam(message *Message, names *wireNames) openai.ChatCompletionMes
 				ID: call.ID,
 				Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{
 					Name:      names.wire(call.Name),
-					Arguments: call.Arguments,
+					Arguments: sendable(call.Arguments),
 				},
 			},
 		})

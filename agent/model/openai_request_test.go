@@ -35,7 +35,7 @@ func TestOpenAIRequestAsSent(t *testing.T) {
 			{"role": "user", "content": "2+2?"},
 			{"role": "assistant", "tool_calls": [
 				{"id": "c1", "type": "function", "function": {"name": "calculator", "arguments": "{\"expression\":\"2+2\"}"}},
-				{"id": "c2", "type": "function", "function": {"name": "calculator", "arguments": "{"}}]},
+				{"id": "c2", "type": "function", "function": {"name": "calculator", "arguments": "{\"INVALID_JSON\":\"{\"}"}}]},
 			{"role": "tool", "content": "4", "tool_call_id": "c1"},
 			{"role": "tool", "content": "error: no JSON", "tool_call_id": "c2"},
 			{"role": "assistant", "content": "It is 4."},

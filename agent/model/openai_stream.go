@@ -52,6 +52,8 @@ func (s *openAIStream) take(chunk *openAIChunk) {
 	}
 	if chunk.Usage != nil {
 		s.usage = chunk.Usage
+		_, told := chunk.Usage.usage()
+		s.billed = s.billed || told
 	}
 	for i := range chunk.Choices {
 		if chunk.Choices[i].Index == 0 { // we ask for one

@@ -126,6 +126,21 @@ func TestOpenAIReply(t *testing.T) {
 			"", "", calls(ToolCall{"a", "f", "{}"}, ToolCall{"b", "f", `{"x":1}`}),
 		},
 		{
+			"arguments that are no JSON are the caller's to judge",
+			tools(`{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\": no"}}`, `{"index":0,"function":{"arguments":"pe"}}`) + toolsEnd,
+			"", "", calls(ToolCall{"a", "f", `{"x": nope`}),
+		},
+		{
+			"chunks without a choice before the answer (Azure)",
+			event(`{"id":"","model":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}`) + said("a") + ended("stop") + usageEvent + doneEvent,
+			"a", "", plain(StopEnd, toldUsage),
+		},
+		{
+			"no content at all",
+			event(`{"id":"r1","model":"m-2","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}`) + ended("stop") + usageEvent + doneEvent,
+			"", "", plain(StopEnd, toldUsage),
+		},
+		{
 			"no index, and name and id with every piece",
 			tools(
 				`{"id":"a","function":{"name":"f","arguments":"{\"x\""}}`, `{"id":"a","function":{"name":"f","arguments":":1}"}}`,

@@ -17,7 +17,7 @@ func requestTokens(req *Request, count func(string) int64) int64 {
 		sum += messageFraming + count(message.Notes) + count(message.Text)
 		for j := range message.ToolCalls {
 			call := &message.ToolCalls[j]
-			sum += toolFraming + count(call.Name) + count(call.Arguments)
+			sum += toolFraming + count(call.Name) + count(sendable(call.Arguments))
 		}
 	}
 	for i := range req.Tools {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // openAIToolCall is a piece of a tool call: its beginning, which names it, or
@@ -88,4 +89,18 @@ func (c *toolCalls) tokens() int64 {
 		sum += toolFraming + guessTokens(call.name) + guessTokens(string(call.arguments))
 	}
 	return sum
+}
+
+// sendable is the arguments as the model wrote them. What is no JSON object is
+// sent back in one, as Anthropic recommends: servers parse the calls of a
+// conversation, and many refuse all of it for one that they cannot.
+func sendable(arguments string) string {
+	if strings.HasPrefix(strings.TrimLeft(arguments, " \t\r\n"), "{") && json.Valid([]byte(arguments)) {
+		return arguments
+	}
+	wrapped, err := json.Marshal(map[string]string{"INVALID_JSON": arguments})
+	if err != nil { // texts can always be written
+		return "{}"
+	}
+	return string(wrapped)
 }
