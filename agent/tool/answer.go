@@ -14,7 +14,8 @@ import (
 type AnswerSchema struct{ schema *jsonschema.Resolved }
 
 // NewAnswerSchema compiles a JSON Schema (draft-07 or 2020-12). It refuses one
-// that refers to anything outside of itself, or to itself in a circle.
+// that refers to anything outside of itself, or to itself in a circle, and one
+// with a type that JSON does not have: no answer could ever fit.
 func NewAnswerSchema(text string) (*AnswerSchema, error) {
 	var schema jsonschema.Schema
 	if err := json.Unmarshal([]byte(text), &schema); err != nil {
@@ -22,6 +23,9 @@ func NewAnswerSchema(text string) (*AnswerSchema, error) {
 	}
 	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
 		return nil, errors.New("the JSON Schema must be a JSON object")
+	}
+	if err := checkTypes(&schema); err != nil {
+		return nil, err
 	}
 	resolved, err := resolve(&schema)
 	if err != nil {

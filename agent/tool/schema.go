@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,6 +39,32 @@ func resolve(schema *jsonschema.Schema) (*jsonschema.Resolved, error) {
 		return nil, fmt.Errorf("compiling the JSON Schema: %w", err)
 	}
 	return resolved, nil
+}
+
+var jsonTypes = []string{"null", "boolean", "object", "array", "number", "string", "integer"}
+
+// checkTypes refuses types that JSON does not have.
+func checkTypes(schema *jsonschema.Schema) error {
+	if schema == nil {
+		return nil
+	}
+	for _, name := range append(schema.Types, schema.Type) {
+		if name != "" && !slices.Contains(jsonTypes, name) {
+			return fmt.Errorf("the JSON Schema has the type %q; there are: %s", name, strings.Join(jsonTypes, ", "))
+		}
+	}
+	below := slices.Concat(
+		[]*jsonschema.Schema{schema.Items, schema.AdditionalProperties, schema.Contains, schema.Not, schema.If, schema.Then, schema.Else},
+		schema.PrefixItems, schema.AllOf, schema.AnyOf, schema.OneOf,
+		slices.Collect(maps.Values(schema.Properties)), slices.Collect(maps.Values(schema.PatternProperties)),
+		slices.Collect(maps.Values(schema.Defs)), slices.Collect(maps.Values(schema.Definitions)),
+	)
+	for _, child := range below {
+		if err := checkTypes(child); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkDraft refuses a version that the validator would refuse at every call.
