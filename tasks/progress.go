@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runwire/runwire/agent"
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
 )
 
@@ -39,7 +40,8 @@ type progress struct {
 	kept   int64 // the last event's number that is
 	unkept []entry
 	// held are events that must not be seen before what they tell of is kept:
-	// the end of an iteration, and of the run.
+	// the end of an iteration and of the run, and that a person is asked, who may
+	// decide at once.
 	held   []entry
 	closed bool // a run that was given up can keep nothing more
 	// unsure: a write's answer was lost, so that more may be kept than is known.
@@ -93,13 +95,18 @@ func (p *progress) send(ctx context.Context) {
 			break
 		}
 		e := entry{event: told.Event, pieces: told.Pieces}
-		if len(p.held) > 0 || told.Event.GetIterationFinished() != nil || told.Event.GetFinished() != nil {
+		if len(p.held) > 0 || isAfterwards(told.Event) {
 			p.held = append(p.held, e)
 		} else {
 			fresh = append(fresh, e)
 		}
 	}
 	p.publish(fresh)
+}
+
+// isAfterwards says whether an event must not be seen before what it tells of is kept.
+func isAfterwards(event *agentv1.RunEvent) bool {
+	return event.GetIterationFinished() != nil || event.GetApprovalRequested() != nil || event.GetFinished() != nil
 }
 
 // newest is the last number given out.
