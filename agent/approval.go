@@ -54,7 +54,7 @@ var errUndecided = &tool.Error{Type: tool.Cancelled, Message: "the run ended bef
 // needsApproval says whether a person must agree to a call. Nobody is asked
 // about one that the tool would refuse.
 func (r *Run) needsApproval(call model.ToolCall) bool {
-	t, known := r.tools.byName[call.Name]
+	t, known := r.tool(call.Name)
 	return known && t.Definition().RequiresApproval && t.Refusal(call.Arguments) == nil
 }
 

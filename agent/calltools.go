@@ -39,6 +39,7 @@ var errUnknownOutcome = &tool.Error{
 // person must agree to not before. A non-nil ending is the run's.
 func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
 	done := r.past.toolSteps()
+	r.find(ctx, calls, &done)
 	waiting := r.undecided(calls, &done)
 	if len(waiting) > 0 && r.journal == nil {
 		return r.awaits(waiting)
@@ -125,7 +126,7 @@ func known(calls, waiting []model.ToolCall, done *toolSteps) (outcomes []chan ou
 func (r *Run) beginning(calls []model.ToolCall, missing []int) []Step {
 	var steps []Step
 	for _, i := range missing {
-		if t, known := r.tools.byName[calls[i].Name]; known && t.Definition().Effect == tool.Once {
+		if t, known := r.tool(calls[i].Name); known && t.Definition().Effect == tool.Once {
 			steps = append(steps, Step{Begun: calls[i].ID})
 		}
 	}
@@ -195,13 +196,10 @@ func (r *Run) callTool(ctx context.Context, call model.ToolCall) outcome {
 	begin := time.Now()
 	ctx, span := r.runner.telemetry.startTool(ctx, r.span, call)
 	ctx = tool.WithCallKey(ctx, r.id+"/"+call.ID)
-	t, known := r.tools.byName[call.Name]
+	t, known := r.tool(call.Name)
 	var result outcome
 	if !known {
-		result.err = &tool.Error{
-			Type:    tool.UnknownTool,
-			Message: fmt.Sprintf("there is no tool %q; there are: %s", call.Name, strings.Join(r.tools.names, ", ")),
-		}
+		result.err = r.found[call.Name].err
 	} else if output, err := t.Call(ctx, call.Arguments); err != nil {
 		result.err = toolError(err)
 	} else {

@@ -38,6 +38,7 @@ type Run struct {
 	calls  []ModelCall // that are not journaled
 
 	tools      *toolset
+	found      map[string]found // by name, what else the calls of now want
 	messages   []model.Message
 	history    int         // how many of messages were there before the run
 	answerer   int         // index of the model that is asked now

@@ -39,7 +39,7 @@ func (s *Server) caller(name string) tool.Func {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", fmt.Errorf("the server %q is not connected; the call was not made", s.cfg.Name)
+		return "", s.notConnected()
 	}
 }
 

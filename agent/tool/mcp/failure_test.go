@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -259,4 +260,38 @@ func TestSkimmer(t *testing.T) {
 			t.Errorf("%s: %v, %t; want %v", data, id, ok, want)
 		}
 	})
+}
+
+// A tool is found when its server is there, and otherwise the model is told why not.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	s, log := startFake(t, "tools", Config{})
+	tools := Select([]string{"fake.*"}, s)
+	if found, err := tools.Find(t.Context(), "fake.echo"); err != nil || found == nil || found.Definition().Name != "fake.echo" {
+		t.Errorf("found %v, %v", found, err)
+	}
+	for _, name := range []string{"fake.nothing", "other.echo", "echo"} {
+		if found, err := tools.Find(t.Context(), name); err != nil || found != nil {
+			t.Errorf("%s: found %v, %v", name, found, err)
+		}
+	}
+	t.Log(log)
+	down, err := New(Config{Name: "down", Command: []string{"/no/such/program"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	down.drop()
+	const want = `the server "down" is not connected; the call was not made`
+	if found, err := Select([]string{"*"}, s, down).Find(t.Context(), "down.echo"); found != nil || err == nil || err.Error() != want {
+		t.Errorf("found %v, %v", found, err)
+	}
+	yetToCome, err := New(Config{Name: "late", Command: []string{"/no/such/program"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, err := yetToCome.Find(ctx, "late.echo"); found != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("found %v, %v", found, err)
+	}
 }

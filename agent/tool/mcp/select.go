@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strings"
@@ -47,6 +48,16 @@ func (s *selection) Tools() []*tool.Tool {
 	})
 	s.last.Store(next)
 	return next.tools
+}
+
+// Find is the tool of that name, if it is among these and its server has it.
+func (s *selection) Find(ctx context.Context, name string) (*tool.Tool, error) {
+	for _, server := range s.servers {
+		if strings.HasPrefix(name, server.cfg.Name+".") && s.matches(name) {
+			return server.Find(ctx, name)
+		}
+	}
+	return nil, nil //nolint:nilnil // one of others
 }
 
 func (s *selection) fresh(last *chosen) bool {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,28 @@ func (s *Server) Name() string { return s.cfg.Name }
 // it is down, which it is when an attempt to connect to it has failed; a tool
 // of a server that has only just gone waits a moment for it to come back.
 func (s *Server) Tools() []*tool.Tool { return *s.tools.Load() }
+
+// Find is the tool of that name, for which it waits a moment if the server has
+// just gone or is yet to come.
+func (s *Server) Find(ctx context.Context, name string) (*tool.Tool, error) {
+	if s.line.wait(ctx) == nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, s.notConnected()
+	}
+	tools := s.Tools()
+	at := slices.IndexFunc(tools, func(t *tool.Tool) bool { return t.Definition().Name == name })
+	if at < 0 {
+		return nil, nil //nolint:nilnil // it has none of this name
+	}
+	return tools[at], nil
+}
+
+// notConnected is what a model is told of a call then.
+func (s *Server) notConnected() error {
+	return fmt.Errorf("the server %q is not connected; the call was not made", s.cfg.Name)
+}
 
 // Settled is closed once Run's first attempt to connect has ended, either way.
 func (s *Server) Settled() <-chan struct{} { return s.settled }
