@@ -57,6 +57,8 @@ type File struct {
 	HTTPGet *HTTPGet
 	// Webhooks is how tasks' webhooks are called.
 	Webhooks Webhooks
+	// Memory is how notes about users are found.
+	Memory Memory
 	// Prices are by model as agents write it, beside or instead of the
 	// built-in ones; may be empty.
 	Prices map[string]model.Price

@@ -44,7 +44,7 @@ func TestTheFirstExampleHasEverything(t *testing.T) {
 	provider := find(file.Providers, "claude")
 	agent, offline := file.Agents[0], file.Agents[1].OfflineOptions
 	agent.OfflineOptions = offline
-	for _, part := range []any{agent, offline, provider, file.Keys[0], file.Limits.PerUser, file.Limits.Global, price} {
+	for _, part := range []any{agent, offline, provider, file.Keys[0], file.Limits.PerUser, file.Limits.Global, file.Memory, price} {
 		v := reflect.ValueOf(part)
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -67,6 +67,7 @@ func TestEveryKeyIsInTheTables(t *testing.T) {
 		"per_user.": "limits: {per_user: {zzz: 1}}",
 		"global.":   "limits: {global: {zzz: 1}}",
 		"webhooks":  "webhooks: {zzz: 1}",
+		"memory":    "memory: {zzz: 1}",
 		"prices":    "prices: {offline: {input: 1, output: 1, zzz: 1}}",
 	} {
 		_, names, _ := strings.Cut(mistakesIn(t, file), "choose from ")

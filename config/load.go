@@ -56,13 +56,14 @@ func Default(env func(string) (string, bool)) (*File, error) {
 		Agents:    []Agent{defaultAgent(providers)},
 		Providers: providers,
 		Limits:    Limits{Global: defaultGlobalLimits()},
+		Memory:    Memory{MinSimilarity: defaultMinSimilarity},
 		Prices:    map[string]model.Price{},
 	}, nil
 }
 
 // read makes a File of doc; it is only good if there was no mistake.
 func (r *reader) read(doc value) *File {
-	var agents, servers, httpGet, providers, keys, limits, prices, webhooks value
+	var agents, servers, httpGet, providers, keys, limits, memory, prices, webhooks value
 	doc.object(fields{
 		"agents":      keep(&agents),
 		"mcp_servers": keep(&servers),
@@ -70,6 +71,7 @@ func (r *reader) read(doc value) *File {
 		"providers":   keep(&providers),
 		"keys":        keep(&keys),
 		"limits":      keep(&limits),
+		"memory":      keep(&memory),
 		"prices":      keep(&prices),
 		"webhooks":    keep(&webhooks),
 	})
@@ -77,6 +79,7 @@ func (r *reader) read(doc value) *File {
 	file := &File{Limits: limits.limits(), Keys: keys.keys(), Webhooks: webhooks.webhooks()}
 	var names []string
 	file.Providers, names = providers.providers(r.builtins())
+	file.Memory = memory.memory(file.Providers, names)
 	file.Prices = prices.prices(names)
 	file.MCPServers, r.servers = servers.mcpServers()
 	if file.HTTPGet = httpGet.httpGet(); httpGet.given() {

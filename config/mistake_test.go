@@ -42,7 +42,7 @@ func TestEachMistake(t *testing.T) {
 		{"a list at the root", "- a", "1:1: wants keys with values, not a list"},
 		{"a word at the root", "hello", "1:1: wants keys with values, not a single value"},
 		{"an unknown section", "agent: {}", `1:1: agent: unknown key; did you mean "agents"?`},
-		{"an unknown section like none", "zzzz: 1", "1:1: zzzz: unknown key; choose from agents, http_get, keys, limits, mcp_servers, prices, providers, webhooks"},
+		{"an unknown section like none", "zzzz: 1", "1:1: zzzz: unknown key; choose from agents, http_get, keys, limits, mcp_servers, memory, prices, providers, webhooks"},
 		{"an unknown key", inAgent("tols: [x]"), `1:30: agents.a.tols: unknown key; did you mean "tools"?`},
 		{"a key in another case", inAgent("Tools: [x]"), `1:30: agents.a.Tools: unknown key; did you mean "tools"?`},
 		{"a key with letters swapped", inAgent("toosl: [x]"), `1:30: agents.a.toosl: unknown key; did you mean "tools"?`},

@@ -14,6 +14,7 @@ import (
 	"github.com/runwire/runwire/config"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/interceptors"
+	"github.com/runwire/runwire/memories"
 	"github.com/runwire/runwire/schedules"
 	"github.com/runwire/runwire/sessions"
 	"github.com/runwire/runwire/store"
@@ -34,6 +35,7 @@ type durable struct {
 	ledger    *ledger
 	spending  *spending
 	sessions  *sessions.Keeper
+	memories  *memories.Keeper
 	tasks     *tasks.Service
 	schedules *schedules.Schedules
 	webhooks  *webhooks.Sender
@@ -63,9 +65,12 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	}
 	d.sessions = sessions.NewKeeper(d.store, d.log)
 	d.ledger = newLedger(d.store, d.log)
+	if err := d.openMemories(ctx, told); err != nil {
+		return nil, errors.Join(err, d.opened.close())
+	}
 	d.tasks = tasks.NewService(tasks.Config{
 		Store: d.store, Bus: d.bus, Runner: runner, Sessions: d.sessions, Webhooks: d.webhooks, Log: d.log,
-		Memory: notesOf(d.store), Allowance: d.spending.allowance,
+		Memory: notesOf(d.memories), Allowance: d.spending.allowance,
 	})
 	d.schedules = schedules.New(schedules.Config{
 		Store: d.store, Submitter: d.tasks, Log: cfg.Log.With(slog.String("logger", "runwire.schedules")),
@@ -147,7 +152,7 @@ func (d *durable) openBus(ctx context.Context) (err error) {
 
 // start begins what goes on in the background.
 func (d *durable) start(ctx context.Context) {
-	d.support.add(d.bus.Run, d.sessions.Run, d.ledger.Run, d.webhooks.Run)
+	d.support.add(d.bus.Run, d.sessions.Run, d.ledger.Run, d.webhooks.Run, d.memories.Run)
 	d.support.start(ctx)
 	d.work.add(d.tasks.NewSweeper(tasks.SweeperConfig{
 		Retention: d.cfg.Retention, Sole: d.cfg.DatabaseURL == "", Fire: d.schedules.Fire,

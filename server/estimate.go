@@ -22,6 +22,7 @@ func (s *agentService) EstimateCost(ctx context.Context, req *agentv1.EstimateCo
 		if history, err = sessionTokens(ctx, s.durable.store, &answering, req); err != nil {
 			return nil, err
 		}
+		// By their words: nothing is paid for an estimate.
 		ctx = tool.WithMemory(ctx, notesOf(s.durable.store)(tenant(ctx), req.GetUserId(), ""))
 		if past, err = pastRuns(ctx, s.durable.store, &answering); err != nil {
 			return nil, err

@@ -44,7 +44,7 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 		asked.History = session.History
 	}
 	asked.Allowance = d.spending.allowance(key.Tenant, key.User, keyName(ctx))
-	asked.Memory = notesOf(d.store)(key.Tenant, key.User, key.ID)
+	asked.Memory = notesOf(d.memories)(key.Tenant, key.User, key.ID)
 	asked.Ended = func(run *agent.Run) { d.settle(ctx, key, answering.Name, session, run) }
 	return func() {
 		if session != nil {

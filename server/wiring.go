@@ -31,11 +31,10 @@ func LoadFile(path string) (*config.File, error) {
 
 // newRunner makes the agents that cfg writes down.
 func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry, tools *toolServers) (*agent.Runner, error) {
-	prices, err := model.DefaultPrices()
+	prices, err := prices(cfg.File)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(prices, cfg.File.Prices)
 	log := cfg.Log.With(slog.String("logger", "runwire.agent"))
 	build := newBuilder(cfg.File.Providers)
 	build.httpGet, build.tools = cfg.File.HTTPGet, tools
@@ -67,6 +66,15 @@ func newRunner(ctx context.Context, cfg Config, told *telemetry.Telemetry, tools
 		Log:        log,
 		LogContent: cfg.LogContent,
 	})
+}
+
+// prices are the built-in ones and, instead of them, those that file says.
+func prices(file *config.File) (model.Prices, error) {
+	prices, err := model.DefaultPrices()
+	if err == nil {
+		maps.Copy(prices, file.Prices)
+	}
+	return prices, err
 }
 
 // builder makes agents out of what a file says of them. Agents share models,
@@ -150,10 +158,6 @@ func (b *builder) model(name string, offline config.OfflineOptions) (model.Model
 
 // newModel makes a model of provider, in the provider's wire format.
 func newModel(name, modelName string, provider config.Provider, client *http.Client) (model.Model, error) {
-	retries := provider.MaxRetries
-	if retries == 0 {
-		retries = -1 // never, where 0 is the model's default
-	}
 	if provider.Type == config.Anthropic {
 		return model.NewAnthropic(model.AnthropicConfig{
 			Name:       name,
@@ -162,19 +166,31 @@ func newModel(name, modelName string, provider config.Provider, client *http.Cli
 			APIKey:     string(provider.APIKey),
 			Thinking:   provider.Thinking,
 			Timeout:    provider.Timeout,
-			MaxRetries: retries,
+			MaxRetries: retries(provider),
 			HTTPClient: client,
 		})
 	}
-	return model.NewOpenAI(model.OpenAIConfig{
+	return model.NewOpenAI(openAIConfig(name, modelName, provider, client))
+}
+
+func openAIConfig(name, modelName string, provider config.Provider, client *http.Client) model.OpenAIConfig {
+	return model.OpenAIConfig{
 		Name:       name,
 		Model:      modelName,
 		BaseURL:    provider.BaseURL,
 		APIKey:     string(provider.APIKey),
 		Timeout:    provider.Timeout,
-		MaxRetries: retries,
+		MaxRetries: retries(provider),
 		HTTPClient: client,
-	})
+	}
+}
+
+// retries are a provider's as models have them.
+func retries(provider config.Provider) int {
+	if provider.MaxRetries == 0 {
+		return -1 // never, where 0 is the model's default
+	}
+	return provider.MaxRetries
 }
 
 // keys are the API keys that may call.

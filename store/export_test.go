@@ -48,3 +48,6 @@ func plan(ctx context.Context, db *sql.DB, statement string) ([]string, error) {
 	}
 	return steps, rows.Err()
 }
+
+// Pgvector is the schema of the extension that compares vectors; empty for none.
+func (d *DB) Pgvector() string { return d.engine.(*postgresEngine).dialect.pgvector }

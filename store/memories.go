@@ -106,6 +106,16 @@ func (d *DB) SearchMemories(ctx context.Context, tenant, userID, text string, li
 		return nil, failing(doing, err)
 	}
 	terms := owned(tenant, userID, longest(words(text), maxSearchWords))
+	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
+		memories, err = byWords(ctx, q, tenant, userID, terms, limit)
+		return err
+	})
+	return memories, failing(doing, err)
+}
+
+// byWords returns up to limit memories that hold any of their owner's terms, the
+// best first.
+func byWords(ctx context.Context, q querier, tenant, userID string, terms []string, limit int) ([]Memory, error) {
 	if len(terms) == 0 {
 		return nil, nil
 	}
@@ -113,11 +123,7 @@ func (d *DB) SearchMemories(ctx context.Context, tenant, userID, text string, li
 	for _, term := range terms {
 		args = append(args, term)
 	}
-	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
-		memories, err = query[Memory](ctx, q, searchStatement(len(terms)), args...)
-		return err
-	})
-	return memories, failing(doing, err)
+	return query[Memory](ctx, q, searchStatement(len(terms)), args...)
 }
 
 // searchStatement looks for so many words, the first of which is $4. The words

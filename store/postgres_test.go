@@ -17,6 +17,26 @@ func TestPostgres(t *testing.T) {
 		tb.Helper()
 		return openPostgres(tb, server.Schema(tb), store.Options{Clock: clock})
 	})
+	t.Run("with pgvector", func(t *testing.T) {
+		t.Parallel()
+		if !server.Offers(t, "vector") {
+			t.Skip("pgvector is not installed: .ci/pgvector does it")
+		}
+		if db := openPostgres(t, server.Schema(t), store.Options{}); db.Pgvector() == "" { // which all of the suite has had
+			t.Error("it is not used")
+		}
+	})
+	t.Run("without pgvector", func(t *testing.T) {
+		t.Parallel()
+		storetest.RunMemories(t, func(tb testing.TB, clock func() time.Time) store.Store {
+			tb.Helper()
+			db := openPostgres(tb, server.Plain(tb), store.Options{Clock: clock})
+			if db.Pgvector() != "" {
+				tb.Error("it is used")
+			}
+			return db
+		})
+	})
 	t.Run("many open one database at once", func(t *testing.T) {
 		t.Parallel()
 		address := server.Schema(t)

@@ -44,13 +44,22 @@ type row[T any] interface {
 
 // query returns the rows that a statement answers; nil when there are none.
 func query[T any, R row[T]](ctx context.Context, q querier, statement string, args ...any) (all []T, err error) {
-	if err := checkTexts(args); err != nil {
+	err = each[T, R](ctx, q, func(value T) { all = append(all, value) }, statement, args...)
+	if err != nil {
 		return nil, err
+	}
+	return all, nil
+}
+
+// each calls do with every row that a statement answers.
+func each[T any, R row[T]](ctx context.Context, q querier, do func(T), statement string, args ...any) (err error) {
+	if err := checkTexts(args); err != nil {
+		return err
 	}
 	ready := q.dialect.statement(statement)
 	rows, err := q.runner.QueryContext(ctx, ready.text, ready.arranged(args)...)
 	if err != nil {
-		return nil, q.dialect.explain(err)
+		return q.dialect.explain(err)
 	}
 	defer func() {
 		if closing := rows.Close(); err == nil {
@@ -60,11 +69,11 @@ func query[T any, R row[T]](ctx context.Context, q querier, statement string, ar
 	for rows.Next() {
 		var value T
 		if err := rows.Scan(R(&value).columns()...); err != nil {
-			return nil, fmt.Errorf("reading a row: %w", q.dialect.explain(err))
+			return fmt.Errorf("reading a row: %w", q.dialect.explain(err))
 		}
-		all = append(all, value)
+		do(value)
 	}
-	return all, q.dialect.explain(rows.Err())
+	return q.dialect.explain(rows.Err())
 }
 
 // queryOne returns the first row that a statement answers, or ErrNotFound.

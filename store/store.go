@@ -32,6 +32,7 @@ type Store interface {
 	Queue
 	Conversations
 	Memories
+	Vectors
 	Books
 	Schedules
 	Deliveries

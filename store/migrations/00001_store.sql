@@ -122,18 +122,28 @@ CREATE TABLE messages (
 CREATE INDEX messages_window ON messages (tenant, session_id, tokens_before, position);
 
 CREATE TABLE memories (
-    number      @serial,
-    tenant      @key   NOT NULL,
-    memory_id   @key   NOT NULL,
-    user_id     @key   NOT NULL,
-    session_id  @key   NOT NULL,
-    create_time BIGINT NOT NULL,
-    content     TEXT   NOT NULL
+    number       @serial,
+    tenant       @key   NOT NULL,
+    memory_id    @key   NOT NULL,
+    user_id      @key   NOT NULL,
+    session_id   @key   NOT NULL,
+    create_time  BIGINT NOT NULL,
+    content      TEXT   NOT NULL,
+    -- The embedding model that its vector is of; empty while it has none.
+    vector_model @key   NOT NULL DEFAULT '',
+    -- When it may be claimed to be given a vector.
+    vector_time  BIGINT NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX memories_id ON memories (tenant, memory_id);
 CREATE INDEX memories_of_user ON memories (tenant, user_id, create_time, memory_id);
 CREATE INDEX memories_of_session ON memories (tenant, session_id) WHERE session_id <> '';
+CREATE INDEX memories_by_vector ON memories (vector_model, vector_time);
 @wordtable;
+
+CREATE TABLE memory_vectors (
+    number BIGINT  NOT NULL PRIMARY KEY REFERENCES memories (number) ON DELETE CASCADE,
+    vector @vector NOT NULL
+);
 
 CREATE TABLE usage (
     tenant             @key    NOT NULL,

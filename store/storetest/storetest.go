@@ -22,16 +22,10 @@ func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
 		taskTests(), listTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
-		messageTests(), memoryTests(), usageTests(), spendTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
+		messageTests(), memoryTests(), vectorTests(), usageTests(), spendTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
 		raceTests(), tenantTests(),
 	} {
-		for name, test := range suite {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				clock := newClock()
-				test(t, &world{Store: open(t, clock.Now), clock: clock})
-			})
-		}
+		run(t, open, suite)
 	}
 	t.Run("a task's life follows its model", func(t *testing.T) {
 		t.Parallel()
@@ -42,6 +36,25 @@ func Run(t *testing.T, open Open) {
 		t.Parallel()
 		ownClock(t, open(t, nil))
 	})
+}
+
+// RunMemories tests what the stores that open makes do with memories alone: for
+// those that differ in nothing else from one that Run has tested.
+func RunMemories(t *testing.T, open Open) {
+	t.Helper()
+	run(t, open, memoryTests())
+	run(t, open, vectorTests())
+}
+
+func run(t *testing.T, open Open, suite map[string]func(*testing.T, *world)) {
+	t.Helper()
+	for name, test := range suite {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := newClock()
+			test(t, &world{Store: open(t, clock.Now), clock: clock})
+		})
+	}
 }
 
 // world is a store and its clock.

@@ -6,6 +6,7 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -33,6 +35,7 @@ type Server struct {
 	dir     string
 	account *syscall.SysProcAttr
 	schemas atomic.Int64
+	plain   func() error // makes what Plain needs, once
 
 	process *exec.Cmd
 	// alive keeps the server running until it is closed; the system closes it
@@ -66,6 +69,9 @@ func version(bin string) int {
 func Start(tb testing.TB) *Server {
 	tb.Helper()
 	s := &Server{bin: binaries()}
+	s.plain = sync.OnceValue(func() error {
+		return s.run(tb.Context(), address{}, "CREATE ROLE plain LOGIN", "CREATE DATABASE plain")
+	})
 	if s.bin == "" {
 		tb.Skip("PostgreSQL is not installed")
 	}
@@ -162,7 +168,7 @@ func (s *Server) awaitAnswer(tb testing.TB) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := pgx.Connect(ctx, s.address(""))
+		conn, err := pgx.Connect(ctx, s.url(address{}))
 		if err == nil {
 			if err := conn.Close(ctx); err != nil {
 				tb.Fatal(err)
@@ -202,22 +208,69 @@ func (s *Server) Crash(tb testing.TB) {
 // done in it, so that tests on one server do not see each other.
 func (s *Server) Schema(tb testing.TB) string {
 	tb.Helper()
-	name := fmt.Sprintf("s%d", s.schemas.Add(1))
-	conn, err := pgx.Connect(tb.Context(), s.address(""))
+	return s.schema(tb, address{}, "")
+}
+
+// Plain is Schema in a database without extensions, for a user who may make none.
+func (s *Server) Plain(tb testing.TB) string {
+	tb.Helper()
+	if err := s.plain(); err != nil {
+		tb.Fatal(err)
+	}
+	return s.schema(tb, address{database: "plain"}, "plain")
+}
+
+func (s *Server) schema(tb testing.TB, at address, owner string) string {
+	tb.Helper()
+	at.schema = fmt.Sprintf("s%d", s.schemas.Add(1))
+	statement := "CREATE SCHEMA " + at.schema
+	if owner != "" {
+		statement += " AUTHORIZATION " + owner
+	}
+	if err := s.run(tb.Context(), address{database: at.database}, statement); err != nil {
+		tb.Fatal(err)
+	}
+	at.user = owner
+	return s.url(at)
+}
+
+// Offers says whether the server has an extension that databases can be given.
+func (s *Server) Offers(tb testing.TB, extension string) (offers bool) {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), s.url(address{}))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	_, err = conn.Exec(tb.Context(), "CREATE SCHEMA "+name)
+	err = conn.QueryRow(tb.Context(), "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = $1)", extension).Scan(&offers)
 	if err := errors.Join(err, conn.Close(tb.Context())); err != nil {
 		tb.Fatal(err)
 	}
-	return s.address(name)
+	return offers
 }
 
-func (s *Server) address(schema string) string {
-	query := url.Values{"host": {s.dir}, "user": {"postgres"}, "dbname": {"postgres"}}
-	if schema != "" {
-		query.Set("search_path", schema)
+// run makes statements, each for itself.
+func (s *Server) run(ctx context.Context, at address, statements ...string) error {
+	conn, err := pgx.Connect(ctx, s.url(at))
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	for _, statement := range statements {
+		if _, failed := conn.Exec(ctx, statement); failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", statement, failed))
+		}
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// address is what a connection is to; what is empty is the superuser's own.
+type address struct{ database, user, schema string }
+
+func (s *Server) url(to address) string {
+	query := url.Values{
+		"host": {s.dir}, "user": {cmp.Or(to.user, "postgres")}, "dbname": {cmp.Or(to.database, "postgres")},
+	}
+	if to.schema != "" {
+		query.Set("search_path", to.schema)
 	}
 	return "postgres:///?" + query.Encode()
 }
