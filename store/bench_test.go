@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -111,5 +112,49 @@ func spec() store.TaskSpec {
 	return store.TaskSpec{
 		Tenant: "default", ID: uuid.Must(uuid.NewV7()).String(), UserID: fmt.Sprint("user-", specs.Add(1)%100), SessionID: uuid.Must(uuid.NewV7()).String(),
 		Agent: "default", Priority: 2, Request: []byte("what is the sum of twelve and thirty? please answer in one sentence."),
+	}
+}
+
+// BenchmarkSearchMeaning is what a search costs of a user with 10,000 memories
+// that have vectors of 1,536 numbers.
+func BenchmarkSearchMeaning(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { searchesMeaning(b, openSQLite(b, store.Options{})) })
+	b.Run("postgres", func(b *testing.B) {
+		searchesMeaning(b, openPostgres(b, postgres.Start(b).Schema(b), store.Options{}))
+	})
+	b.Run("postgres without pgvector", func(b *testing.B) {
+		searchesMeaning(b, openPostgres(b, postgres.Start(b).Plain(b), store.Options{}))
+	})
+}
+
+func searchesMeaning(b *testing.B, db *store.DB) {
+	b.Helper()
+	const count, dimensions, model = 10_000, 1536, "m/small"
+	vector := func(i int) []float32 {
+		vector := make([]float32, dimensions)
+		for j := range vector {
+			vector[j] = float32(math.Sin(float64(i*dimensions+j)) * math.Sqrt(2.0/dimensions))
+		}
+		return vector
+	}
+	for first := 0; first < count; first += 500 {
+		var vectors []store.MemoryVector
+		for i := first; i < first+500; i++ {
+			id := fmt.Sprint(i)
+			if _, err := db.SaveMemory(b.Context(), store.Memory{Tenant: "default", ID: id, UserID: "ann", Text: "a note number " + id}); err != nil {
+				b.Fatal(err)
+			}
+			vectors = append(vectors, store.MemoryVector{Tenant: "default", ID: id, Vector: vector(i)})
+		}
+		if err := db.SaveVectors(b.Context(), model, vectors, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	near := store.Near{Model: model, Vector: vector(17), Floor: 0.3}
+	for b.Loop() {
+		found, err := db.SearchMeaning(b.Context(), "default", "ann", "seventeen", near, 20)
+		if err != nil || len(found) == 0 || found[0].ID != "17" {
+			b.Fatal(len(found), err)
+		}
 	}
 }

@@ -29,8 +29,6 @@ import (
 //	@wordtable   the table of which words are in which memory: rowid, words
 //	@tsvector @tsquery  types: words parted by spaces, and one word to look for
 //	@matches     before the word that is looked for in a row of that table
-//	@vector      column type: the numbers of a vector
-//	@read_vector a vector, as readVector reads it
 type dialect struct {
 	words *strings.Replacer
 	// unnumbered: parameters are told apart by their place. SQLite looks each
@@ -43,12 +41,8 @@ type dialect struct {
 	// refused a row. invalid: a value can not be kept.
 	unavailable, taken, invalid func(error) bool
 
-	// writeVector is a vector as the driver takes it. readVector returns the
-	// numbers that are read, in into if they fit; nil if they are none.
-	writeVector func([]float32) any
-	readVector  func(read []byte, into []float32) []float32
-	// pgvector is the schema that has PostgreSQL's extension of that name, quoted;
-	// empty where vectors are compared here.
+	// pgvector is the schema that has PostgreSQL's extension of that name, quoted,
+	// where vectors are of its type; empty where they are bytes.
 	pgvector string
 }
 
@@ -57,16 +51,13 @@ func sqliteDialect() *dialect {
 		unnumbered: true,
 		words: strings.NewReplacer("@now", "$1", "@skip_locked", "",
 			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID", "@serial", "INTEGER PRIMARY KEY",
-			"@wordtable", sqliteWordTable, "@tsvector", "TEXT", "@tsquery", "TEXT", "@matches", "memory_words MATCH",
-			"@vector", "BLOB", "@read_vector", "memory_vectors.vector"),
+			"@wordtable", sqliteWordTable, "@tsvector", "TEXT", "@tsquery", "TEXT", "@matches", "memory_words MATCH"),
 		unavailable: sqliteUnavailable,
 		taken: func(err error) bool {
 			code := sqliteCode(err)
 			return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 		},
-		invalid:     func(error) bool { return false },
-		writeVector: func(vector []float32) any { return littleEndian(vector) },
-		readVector:  fromLittleEndian,
+		invalid: func(error) bool { return false },
 	}
 }
 
@@ -77,13 +68,10 @@ func postgresDialect() *dialect {
 			"@skip_locked", "FOR UPDATE SKIP LOCKED",
 			"@blob", "BYTEA", "@key", `TEXT COLLATE "C"`, "@clustered", "",
 			"@serial", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-			"@wordtable", postgresWordTable, "@tsvector", "tsvector", "@tsquery", "tsquery", "@matches", "memory_words.words @@",
-			"@vector", "REAL[]", "@read_vector", "array_send(memory_vectors.vector)"),
+			"@wordtable", postgresWordTable, "@tsvector", "tsvector", "@tsquery", "tsquery", "@matches", "memory_words.words @@"),
 		unavailable: postgresUnavailable,
 		taken:       func(err error) bool { return postgresCode(err) == "23505" },
 		invalid:     func(err error) bool { return strings.HasPrefix(postgresCode(err), "22") },
-		writeVector: func(vector []float32) any { return vector },
-		readVector:  fromArray,
 	}
 }
 

@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 )
@@ -114,19 +116,6 @@ const newest = ` FROM memories JOIN memory_vectors ON memory_vectors.number = me
 	WHERE memories.tenant = $1 AND memories.user_id = $2 AND memories.vector_model = $3
 	ORDER BY memories.create_time DESC, memories.memory_id DESC LIMIT $4`
 
-// compareInPostgres leaves the comparison to pgvector. Arrays of numbers are
-// kept, which become its vectors here: so it may come, or go, between any two
-// starts, and a dump can be read without it.
-func compareInPostgres(ctx context.Context, q querier, tenant, userID string, near Near, depth int) ([]nearMemory, error) {
-	vector := q.dialect.pgvector + ".vector"
-	statement := "SELECT " + memoryColumns + ", 1 - distance FROM (SELECT " + memoryColumns +
-		", CASE WHEN cardinality(memory_vectors.vector) = $6 THEN CAST(memory_vectors.vector AS " + vector +
-		") OPERATOR(" + q.dialect.pgvector + ".<=>) CAST(CAST($5 AS REAL[]) AS " + vector + ") END AS distance" + newest + `) AS memories
-		WHERE 1 - distance >= $7 ORDER BY distance, create_time DESC, memory_id DESC LIMIT $8`
-	return query[nearMemory](ctx, q, statement, tenant, userID, near.Model, MaxCompared,
-		near.Vector, len(near.Vector), near.Floor, depth)
-}
-
 // vectorMemory is a memory and its vector, as it is kept.
 type vectorMemory struct {
 	Memory
@@ -140,38 +129,39 @@ func (v *vectorMemory) columns() []any { return append(v.Memory.columns(), &v.ve
 // takes as long as the user has memories.
 func compareHere(ctx context.Context, q querier, tenant, userID string, near Near, depth int) ([]nearMemory, error) {
 	var found []nearMemory
-	vector := make([]float32, 0, len(near.Vector))
 	err := each[vectorMemory](ctx, q, func(row vectorMemory) {
-		vector = q.dialect.readVector(row.vector, vector)
-		if len(vector) != len(near.Vector) {
+		if len(row.vector) != floatBytes*len(near.Vector) {
 			return
 		}
-		if cosine := product(vector, near.Vector); cosine >= near.Floor {
+		if cosine := product(row.vector, near.Vector); cosine >= near.Floor {
 			found = append(found, nearMemory{row.Memory, cosine})
 		}
 		if len(found) == 2*depth { // no more is held than is wanted
 			slices.SortFunc(found, nearer)
 			found = found[:depth]
 		}
-	}, "SELECT "+memoryColumns+", @read_vector"+newest, tenant, userID, near.Model, MaxCompared)
+	}, "SELECT "+memoryColumns+", memory_vectors.vector"+newest, tenant, userID, near.Model, MaxCompared)
 	slices.SortFunc(found, nearer)
 	return found[:min(depth, len(found))], err
 }
 
-// product is that of two vectors of as many numbers.
-func product(a, b []float32) float64 {
-	// Four sums at once keep the processor busy.
-	var s0, s1, s2, s3 float32
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		x, y := a[i:i+4:i+4], b[i:i+4:i+4]
-		s0 += x[0] * y[0]
-		s1 += x[1] * y[1]
-		s2 += x[2] * y[2]
-		s3 += x[3] * y[3]
+const floatBytes = 4
+
+// product is that of two vectors of as many numbers, the first of them as it is kept.
+func product(kept []byte, vector []float32) float64 {
+	var s0, s1, s2, s3 float32 // four sums at once keep the processor busy
+	for len(vector) >= 4 {
+		x, y := kept[:4*floatBytes:4*floatBytes], vector[:4:4]
+		s0 += number32(x[0:4]) * y[0]
+		s1 += number32(x[4:8]) * y[1]
+		s2 += number32(x[8:12]) * y[2]
+		s3 += number32(x[12:16]) * y[3]
+		kept, vector = kept[4*floatBytes:], vector[4:]
 	}
-	for ; i < len(a); i++ {
-		s0 += a[i] * b[i]
+	for i, x := range vector {
+		s0 += number32(kept[i*floatBytes:]) * x
 	}
 	return float64(s0) + float64(s1) + float64(s2) + float64(s3)
 }
+
+func number32(kept []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(kept)) }

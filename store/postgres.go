@@ -48,26 +48,10 @@ func openPostgres(ctx context.Context, address string, connections int) (*postgr
 	if err := e.migrate(ctx); err != nil {
 		return nil, errors.Join(err, e.db.Close())
 	}
-	if e.dialect.pgvector, err = findPgvector(ctx, e.db); err != nil {
+	if e.dialect.pgvector, err = usePgvector(ctx, e.db); err != nil {
 		return nil, errors.Join(fmt.Errorf("looking for pgvector: %w", e.dialect.explain(err)), e.db.Close())
 	}
 	return e, nil
-}
-
-// findPgvector returns the schema that pgvector is in, quoted, or empty when
-// the server does not have it. Where it only has to be made known to the
-// database, and this user may, it is.
-func findPgvector(ctx context.Context, db *sql.DB) (schema string, err error) {
-	const find = `SELECT coalesce((SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
-		WHERE extname = 'vector' AND has_schema_privilege(pg_namespace.oid, 'USAGE')), ''), EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')`
-	var available bool
-	if err := db.QueryRowContext(ctx, find).Scan(&schema, &available); err != nil || schema != "" || !available {
-		return schema, err //nolint:wrapcheck // the caller says what it was
-	}
-	// In no way an error: it may be forbidden, or another process was first.
-	_, _ = db.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS vector")
-	err = db.QueryRowContext(ctx, find).Scan(&schema, &available)
-	return schema, err //nolint:wrapcheck // the caller says what it was
 }
 
 func (e *postgresEngine) migrate(ctx context.Context) error {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -75,5 +76,50 @@ func TestPostgresThatRestartsIsUnavailableUntilItIsBack(t *testing.T) {
 	}
 	if _, _, err := db.SubmitTask(t.Context(), spec()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// PostgreSQL that is given pgvector later compares by it from the next start
+// on. What was compared here before waits to be embedded again.
+func TestPostgresIsGivenPgvector(t *testing.T) {
+	t.Parallel()
+	server := postgres.Start(t)
+	if !server.Offers(t, "vector") {
+		t.Skip("pgvector is not installed: .ci/pgvector does it")
+	}
+	address := server.Plain(t)
+	before := openPostgres(t, address, store.Options{})
+	const model = "m/small"
+	saved, err := before.SaveMemory(t.Context(), store.Memory{Tenant: "default", ID: "a", UserID: "ann", Text: "tea"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vectors := []store.MemoryVector{{Tenant: "default", ID: "a", Vector: []float32{0.6, 0.8}}}
+	near := store.Near{Model: model, Vector: []float32{1, 0}, Floor: 0.5}
+	finds := func(db *store.DB) int {
+		t.Helper()
+		found, err := db.SearchMeaning(t.Context(), "default", "ann", "", near, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	if err := before.SaveVectors(t.Context(), model, vectors, nil); err != nil || finds(before) != 1 {
+		t.Fatalf("it is not found without pgvector: %v", err)
+	}
+	server.Extend(t, address, "vector")
+	db := openPostgres(t, address, store.Options{})
+	claimed, err := db.ClaimMemories(t.Context(), model, 10, time.Minute)
+	if db.Pgvector() == "" || finds(db) != 0 || err != nil || !reflect.DeepEqual(claimed, []store.Memory{saved}) {
+		t.Errorf("pgvector is in %q; claimed are %v, %v", db.Pgvector(), claimed, err)
+	}
+	if err := db.SaveVectors(t.Context(), model, vectors, nil); err != nil || finds(db) != 1 {
+		t.Errorf("it is not found by pgvector: %v", err)
+	}
+	if again := openPostgres(t, address, store.Options{}); finds(again) != 1 {
+		t.Error("it is lost by another start")
+	}
+	if _, err := before.SearchMeaning(t.Context(), "default", "ann", "", near, 1); err == nil && finds(before) != 0 {
+		t.Error("the process before has found something")
 	}
 }

@@ -114,8 +114,9 @@ func writeVector(ctx context.Context, q querier, model string, v *MemoryVector) 
 	if err != nil || len(numbers) == 0 {
 		return err
 	}
-	_, err = q.exec(ctx, `INSERT INTO memory_vectors (number, vector) VALUES ($1, CAST($2 AS @vector))
-		ON CONFLICT (number) DO UPDATE SET vector = excluded.vector`, numbers[0].value, q.dialect.writeVector(v.Vector))
+	value, parameter := q.dialect.vector(v.Vector, "$2")
+	_, err = q.exec(ctx, "INSERT INTO memory_vectors (number, vector) VALUES ($1, "+parameter+
+		") ON CONFLICT (number) DO UPDATE SET vector = excluded.vector", numbers[0].value, value)
 	return err
 }
 

@@ -141,8 +141,9 @@ CREATE INDEX memories_by_vector ON memories (vector_model, vector_time);
 @wordtable;
 
 CREATE TABLE memory_vectors (
-    number BIGINT  NOT NULL PRIMARY KEY REFERENCES memories (number) ON DELETE CASCADE,
-    vector @vector NOT NULL
+    number BIGINT NOT NULL PRIMARY KEY REFERENCES memories (number) ON DELETE CASCADE,
+    -- Numbers of 32 bits, little-endian; where there is pgvector, of its type.
+    vector @blob  NOT NULL
 );
 
 CREATE TABLE usage (

@@ -248,6 +248,18 @@ func (s *Server) Offers(tb testing.TB, extension string) (offers bool) {
 	return offers
 }
 
+// Extend gives the database of a URL that Plain has made an extension.
+func (s *Server) Extend(tb testing.TB, plain, extension string) {
+	tb.Helper()
+	config, err := pgx.ParseConfig(plain)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.run(tb.Context(), address{database: config.Database}, "CREATE EXTENSION "+extension); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // run makes statements, each for itself.
 func (s *Server) run(ctx context.Context, at address, statements ...string) error {
 	conn, err := pgx.Connect(ctx, s.url(at))
