@@ -21,8 +21,7 @@ import (
 
 // Store is what a Keeper needs of the store.
 type Store interface {
-	store.Memories
-	store.Vectors
+	store.Notes
 	// Lead is as store.Sweeper has it.
 	Lead(ctx context.Context, name, owner string, ttl time.Duration) (bool, error)
 }

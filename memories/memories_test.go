@@ -356,7 +356,7 @@ func TestSeveralShareTheWork(t *testing.T) {
 			t.Fatalf("%d are claimed, %v", len(dead), err)
 		}
 		for range 3 {
-			w = start(t, db, e)
+			start(t, db, e)
 		}
 		pass(2 * lease)
 		calls, texts := e.asked()

@@ -31,8 +31,7 @@ import (
 type Store interface {
 	Queue
 	Conversations
-	Memories
-	Vectors
+	Notes
 	Books
 	Schedules
 	Deliveries
@@ -58,6 +57,12 @@ type Queue interface {
 type Conversations interface {
 	Sessions
 	Messages
+}
+
+// Notes are memories and what they mean.
+type Notes interface {
+	Memories
+	Vectors
 }
 
 // Books are about money: what was used, and what may be spent.

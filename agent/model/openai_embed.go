@@ -14,8 +14,8 @@ import (
 	"github.com/openai/openai-go/v3/option"
 )
 
-// ErrText: the provider takes none of a call's texts because of one of them,
-// which may be too long for the model. It is in an Error of KindRejected.
+// ErrText is in an Error of KindRejected when the provider takes none of a
+// call's texts because of one of them, which may be too long for the model.
 var ErrText = errors.New("the provider refused the text")
 
 // Embedder turns texts into vectors over OpenAI's embeddings. Safe for
