@@ -34,6 +34,9 @@ type Agent struct {
 	// Sources are tools that come and go; a run has those that are there when it
 	// begins.
 	Sources []tool.Source
+	// Agents are the names of agents that the model may ask, each by the tool
+	// that ToolName gives. None may ask back, not by way of others either.
+	Agents []string
 	// MaxIterations bounds the model calls of a run; positive.
 	MaxIterations int
 	// MaxOutputTokens bounds each reply; positive.
@@ -65,27 +68,37 @@ func (a *Agent) validate() error {
 	return nil
 }
 
-// toolset is an agent's tools as the model sees them and as the loop finds them.
+// toolset is an agent's tools as the model sees them and as the loop finds
+// them. Each name is in one of the maps.
 type toolset struct {
 	offered []model.Tool
 	byName  map[string]*tool.Tool
+	agents  map[string]*configured
 	names   []string
 }
 
-func newToolset(tools []*tool.Tool) (toolset, error) {
-	set := toolset{byName: make(map[string]*tool.Tool, len(tools))}
+func newToolset(tools []*tool.Tool, agents []*configured) (toolset, error) {
+	set := toolset{byName: make(map[string]*tool.Tool, len(tools)), agents: make(map[string]*configured, len(agents))}
+	add := func(offered model.Tool) error {
+		if slices.Contains(set.names, offered.Name) {
+			return fmt.Errorf("tool %q is given twice", offered.Name)
+		}
+		set.names = append(set.names, offered.Name)
+		set.offered = append(set.offered, offered)
+		return nil
+	}
 	for _, t := range tools {
 		def := t.Definition()
-		if _, twice := set.byName[def.Name]; twice {
-			return toolset{}, fmt.Errorf("tool %q is given twice", def.Name)
+		if err := add(model.Tool{Name: def.Name, Description: def.Description, Parameters: def.Parameters}); err != nil {
+			return toolset{}, err
 		}
 		set.byName[def.Name] = t
-		set.names = append(set.names, def.Name)
-		set.offered = append(set.offered, model.Tool{
-			Name:        def.Name,
-			Description: def.Description,
-			Parameters:  def.Parameters,
-		})
+	}
+	for _, a := range agents {
+		if err := add(a.asTool()); err != nil {
+			return toolset{}, err
+		}
+		set.agents[ToolName(a.Name)] = a
 	}
 	slices.Sort(set.names)
 	slices.SortFunc(set.offered, func(a, b model.Tool) int { return strings.Compare(a.Name, b.Name) })

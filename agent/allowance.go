@@ -79,8 +79,8 @@ func (r *Run) reserve(ctx context.Context, m *pricedModel, req *model.Request) *
 	deadline, _ := ctx.Deadline() // see bound
 	most := m.price.Worst(r.room.input, r.room.output)
 	grant, err := r.allowance.Reserve(ctx, Reservation{
-		CallID: r.callID(r.budget.calls + 1), Least: max(m.price.Worst(r.room.input, 1), 1), Most: max(most, 1),
-		Within: time.Until(deadline), Ended: r.calls,
+		CallID: r.callID(r.root.budget.calls + 1), Least: max(m.price.Worst(r.room.input, 1), 1), Most: max(most, 1),
+		Within: time.Until(deadline), Ended: r.root.calls,
 	})
 	spent := (*SpentError)(nil)
 	switch {

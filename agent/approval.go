@@ -17,7 +17,8 @@ import (
 // be resumed, whenever that is. A run without one has ended, and has called
 // none of the tools that its model asked for last.
 type ApprovalError struct {
-	// Calls are those to decide about, in the order in which the model asked.
+	// Calls are those to decide about, in the order in which models asked, with
+	// the ids that events have.
 	Calls []model.ToolCall
 	// Pause is the step to journal when the run's last events are kept.
 	Pause Step
@@ -30,7 +31,7 @@ func (e *ApprovalError) Error() string {
 
 // Decision is what a person has said to a tool call.
 type Decision struct {
-	// ID is the call's.
+	// ID is the call's, as ApprovalError has it.
 	ID string `json:"id"`
 	// Approved: it is to be made. Otherwise the model is told that it is not.
 	Approved bool `json:"approved,omitempty"`
@@ -69,30 +70,32 @@ func (r *Run) undecided(calls []model.ToolCall, done *toolSteps) []model.ToolCal
 	return waiting
 }
 
-// pause ends the run until a person has decided about the calls; a run that
-// has been interrupted, it ends for good.
-func (r *Run) pause(ctx context.Context, waiting []model.ToolCall) *ending {
+// pause ends the run until a person has decided about asked, for which its
+// calls in waiting wait; a run that has been interrupted, it ends for good.
+func (r *Run) pause(ctx context.Context, waiting, asked []model.ToolCall) *ending {
 	if ctx.Err() != nil {
 		for _, call := range waiting {
 			r.finishTool(ctx, call, outcome{err: errUndecided}, false)
 		}
 		return interrupted(ctx)
 	}
-	for _, call := range waiting {
-		r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ApprovalRequested{
-			ApprovalRequested: &agentv1.ApprovalRequested{
-				ToolCallId: call.ID, Tool: call.Name, ArgumentsJson: call.Arguments,
-			},
-		}})
+	if r.parent == nil { // else the others of its siblings go on
+		for _, call := range asked {
+			r.events.emit(ctx, &agentv1.RunEvent{ToolCallId: Within(call.ID), Event: &agentv1.RunEvent_ApprovalRequested{
+				ApprovalRequested: &agentv1.ApprovalRequested{
+					ToolCallId: call.ID, Tool: call.Name, ArgumentsJson: call.Arguments,
+				},
+			}})
+		}
 	}
-	return r.awaits(waiting)
+	return r.awaits(asked)
 }
 
-// awaits is the ending of a run that waits for a person.
-func (r *Run) awaits(waiting []model.ToolCall) *ending {
+// awaits is the ending of a run that waits for a person to decide about asked.
+func (r *Run) awaits(asked []model.ToolCall) *ending {
 	attempt := int32(1)
-	if r.resume != nil {
-		attempt = r.resume.Attempt
+	if resume := r.root.resume; resume != nil {
+		attempt = resume.Attempt
 	}
-	return &ending{approval: &ApprovalError{Calls: waiting, Pause: Step{Asked: attempt}}}
+	return &ending{approval: &ApprovalError{Calls: asked, Pause: Step{Asked: attempt}}}
 }

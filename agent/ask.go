@@ -57,9 +57,10 @@ func (r *Run) ask(ctx context.Context) *ending {
 }
 
 // keepReply journals what a model call has come to. A reply that ends the run
-// needs no step of its own: it is kept with the run's end.
+// needs no step of its own: it is kept with the run's end, unless that is only
+// the end of a tool call.
 func (r *Run) keepReply(ctx context.Context, m *pricedModel, err error, last bool) *ending {
-	if err == nil && len(r.reply.ToolCalls) == 0 {
+	if err == nil && len(r.reply.ToolCalls) == 0 && r.parent == nil {
 		return nil
 	}
 	step := &ModelStep{Model: m.Name(), Reply: r.reply}
@@ -82,7 +83,10 @@ func (r *Run) recall(ctx context.Context) bool {
 		}
 		r.answerer = r.agent.modelIndex(step.Model)
 		m := &r.agent.models[r.answerer]
-		r.budget.spend(m, step.Reply.Usage)
+		if step.Reply.Stop == model.StopLength {
+			r.question(m) // for the bound that it has met
+		}
+		r.spend(m, step.Reply.Usage)
 		if step.Failed {
 			if r.answerer++; !step.FellBack || r.answerer == len(r.agent.models) {
 				r.answerer = 0
@@ -94,7 +98,7 @@ func (r *Run) recall(ctx context.Context) bool {
 		r.reply = step.Reply
 		r.said.WriteString(step.Text)
 		if step.Text != "" && !r.past.told(r.iterations) {
-			r.events.speak(ctx, step.Text, false)
+			r.events.speak(ctx, r.within, step.Text, false)
 		}
 		r.identify(r.reply.ToolCalls)
 		return true
@@ -145,10 +149,10 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 		}
 		if d.Text != "" {
 			r.said.WriteString(d.Text)
-			r.events.speak(ctx, d.Text, false)
+			r.events.speak(ctx, r.within, d.Text, false)
 			return
 		}
-		r.events.speak(ctx, d.Reasoning, true)
+		r.events.speak(ctx, r.within, d.Reasoning, true)
 	})
 	if patience < 0 {
 		c.err, r.reply.Stop, r.reply.ToolCalls = nil, model.StopLength, nil
@@ -157,7 +161,7 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 		r.spoke = true
 	}
 	c.latency = time.Since(begin)
-	c.cost, c.priced = r.budget.spend(m, r.reply.Usage)
+	c.cost, c.priced = r.spend(m, r.reply.Usage)
 	r.booked(m, begin, r.reply.Usage, c.cost, c.priced)
 	r.runner.telemetry.endChat(ctx, span, m, &r.reply, &c)
 	return c.firstChunk > 0, c.err
@@ -225,7 +229,7 @@ func publicReason(err error) string {
 // log writes what operators must know of a run's end, and its content where
 // that is asked for. The access log has the line of every run.
 func (r *Run) log(ctx context.Context, end *ending) {
-	if end.err != nil && (r.spoke || !end.unavailable) { // else the access log has it
+	if end.err != nil && (r.spoke || !end.unavailable || r.parent != nil) { // else the access log has it
 		r.runner.log.WarnContext(ctx, "run ended by its model", slog.String("run_id", r.id), slog.Any("error", end.err))
 	}
 	if r.runner.logContent {

@@ -33,16 +33,18 @@ var errUnknownOutcome = &tool.Error{
 	Message: "its outcome is unknown: the call had begun when it was interrupted, and is not made again",
 }
 
-// callTools calls a reply's tools in parallel, tells of them in the order in
-// which the model asked, and adds both sides to the conversation. Those that
-// have ended before an interruption are not called again, and those that a
-// person must agree to not before. A non-nil ending is the run's.
+// callTools calls a reply's tools in parallel, its agents beside them one after
+// another, tells of all in the order in which the model asked, and adds both
+// sides to the conversation. Those that have ended before an interruption are
+// not called again, and those that a person must agree to not before. A non-nil
+// ending is the run's.
 func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
 	done := r.past.toolSteps()
 	r.find(ctx, calls, &done)
 	waiting := r.undecided(calls, &done)
+	asked := r.asTold(waiting)
 	if len(waiting) > 0 && r.journal == nil {
-		return r.awaits(waiting)
+		return r.awaits(asked)
 	}
 	r.startedTools(ctx, calls)
 	r.messages = append(r.messages, model.Message{
@@ -59,28 +61,50 @@ func (r *Run) callTools(ctx context.Context, calls []model.ToolCall) *ending {
 		if made == nil {
 			continue
 		}
-		result := <-made
-		before := done.ended[calls[i].ID] != nil
-		r.finishTool(ctx, calls[i], result, before && r.iterations == r.past.paused)
-		if i == len(calls)-1 && len(waiting) == 0 {
-			r.finishIteration(ctx) // so that a journal has it with the last step
-		}
-		if before || result.cutOff() {
+		result, end := r.outcomeOf(ctx, calls[i], made)
+		if end != nil && end.approval != nil && r.journal != nil {
+			waiting, asked = append(waiting, calls[i]), append(asked, end.approval.Calls...)
 			continue
 		}
-		if end := r.keep(ctx, result.step(calls[i].ID)); end != nil {
-			for _, rest := range outcomes[i+1:] {
-				if rest != nil {
-					<-rest // no goroutine is left behind
-				}
+		if end == nil {
+			before := done.ended[calls[i].ID] != nil
+			r.finishTool(ctx, calls[i], result, before && r.iterations == r.past.paused)
+			if i == len(calls)-1 && len(waiting) == 0 {
+				r.finishIteration(ctx) // so that a journal has it with the last step
 			}
+			if before || result.cutOff() {
+				continue
+			}
+			end = r.keep(ctx, result.step(calls[i].ID))
+		}
+		if end != nil {
+			r.settle(calls[i+1:], outcomes[i+1:])
 			return end
 		}
 	}
 	if len(waiting) > 0 {
-		return r.pause(ctx, waiting)
+		return r.pause(ctx, waiting, asked)
 	}
 	return nil
+}
+
+// outcomeOf waits for what comes of a call. An agent is asked only now.
+func (r *Run) outcomeOf(ctx context.Context, call model.ToolCall, made <-chan outcome) (outcome, *ending) {
+	if callee := r.tools.agents[call.Name]; callee != nil && len(made) == 0 {
+		return r.callAgent(ctx, call, callee)
+	}
+	r.spendPast(call)
+	return <-made, nil
+}
+
+// settle waits for the calls that were started, so that no goroutine is left
+// behind.
+func (r *Run) settle(calls []model.ToolCall, outcomes []chan outcome) {
+	for i, made := range outcomes {
+		if made != nil && r.tools.agents[calls[i].Name] == nil {
+			<-made
+		}
+	}
 }
 
 // startedTools tells that calls begin.
@@ -92,7 +116,7 @@ func (r *Run) startedTools(ctx context.Context, calls []model.ToolCall) {
 		}
 		r.tell(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallStarted{
 			ToolCallStarted: &agentv1.ToolCallStarted{
-				ToolCallId: call.ID, Tool: call.Name, ArgumentsJson: call.Arguments,
+				ToolCallId: r.path(call.ID), Tool: call.Name, ArgumentsJson: call.Arguments,
 			},
 		}})
 	}
@@ -155,8 +179,8 @@ func (s *ToolStep) outcome() outcome {
 	return o
 }
 
-// identify gives every call an id that is unique in the run, where the
-// provider's is not, and keeps what a model wrote fit for an event.
+// identify gives every call an id that is unique in the run and no path, where
+// the provider's is not, and keeps what a model wrote fit for an event.
 func (r *Run) identify(calls []model.ToolCall) {
 	if r.callIDs == nil {
 		r.callIDs = make(map[string]struct{}, len(calls))
@@ -164,7 +188,7 @@ func (r *Run) identify(calls []model.ToolCall) {
 	for i := range calls {
 		id := strings.ToValidUTF8(calls[i].ID, "\uFFFD")
 		for n := len(r.callIDs) + 1; ; n++ {
-			if _, taken := r.callIDs[id]; !taken && id != "" {
+			if _, taken := r.callIDs[id]; !taken && id != "" && !strings.Contains(id, pathMark) {
 				break
 			}
 			id = fmt.Sprintf("call_%d", n)
@@ -178,9 +202,10 @@ func (r *Run) identify(calls []model.ToolCall) {
 	}
 }
 
-// startTools makes the missing calls in order, parallelTools at a time. Its
-// goroutines end when the calls do, which tool.Call bounds.
+// startTools makes the missing calls in order, parallelTools at a time, but for
+// those of agents. Its goroutines end when the calls do, which tool.Call bounds.
 func (r *Run) startTools(ctx context.Context, calls []model.ToolCall, missing []int, outcomes []chan outcome) {
+	missing = slices.DeleteFunc(missing, func(i int) bool { return r.tools.agents[calls[i].Name] != nil })
 	var taken atomic.Int64
 	for range min(len(missing), parallelTools) {
 		go func() {
@@ -195,7 +220,7 @@ func (r *Run) startTools(ctx context.Context, calls []model.ToolCall, missing []
 func (r *Run) callTool(ctx context.Context, call model.ToolCall) outcome {
 	begin := time.Now()
 	ctx, span := r.runner.telemetry.startTool(ctx, r.span, call)
-	ctx = tool.WithCallKey(ctx, r.id+"/"+call.ID)
+	ctx = tool.WithCallKey(ctx, r.id+pathMark+r.path(call.ID))
 	t, known := r.tool(call.Name)
 	var result outcome
 	if !known {
@@ -221,12 +246,14 @@ func toolError(err error) *tool.Error {
 // told.
 func (r *Run) finishTool(ctx context.Context, call model.ToolCall, result outcome, before bool) {
 	finished := &agentv1.ToolCallFinished{
-		ToolCallId: call.ID, Tool: call.Name, Output: result.output, Latency: durationpb.New(result.latency),
+		ToolCallId: r.path(call.ID), Tool: call.Name, Output: result.output, Latency: durationpb.New(result.latency),
 	}
 	told := result.output
 	if result.err != nil {
 		finished.Error = result.err.Message
-		told = "error: " + result.err.Message
+		if told = "error: " + result.err.Message; result.output != "" {
+			told += "\nIt had said:\n" + result.output
+		}
 		if result.err.Type == tool.Panicked {
 			r.runner.log.ErrorContext(ctx, "tool panicked", slog.String("run_id", r.id),
 				slog.String("tool", call.Name), slog.Any("error", result.err.Err))

@@ -45,6 +45,7 @@ type Told struct {
 type pendingDelta struct {
 	count     int64
 	reasoning bool
+	within    string // the tool call
 	first     string // all of it while count is 1, so that a reader that keeps up costs no copy
 	joined    []byte // all of it once count is more
 	pieces    []int  // of joined, if they are remembered
@@ -114,20 +115,22 @@ func (e *Events) take() (told Told, closed bool) {
 	return told, false
 }
 
-// speak adds a delta, waiting for room until ctx is done. It takes it in any
-// case: a run that is being ended must not lose what it has said.
-func (e *Events) speak(ctx context.Context, text string, reasoning bool) {
+// speak adds a delta of what is said within a tool call, waiting for room until
+// ctx is done. It takes it in any case: a run that is being ended must not lose
+// what it has said.
+func (e *Events) speak(ctx context.Context, within, text string, reasoning bool) {
 	if e == nil {
 		return
 	}
 	e.mu.Lock()
 	e.awaitRoom(ctx)
-	if e.delta.count > 0 && e.delta.reasoning != reasoning {
+	if e.delta.reasoning != reasoning || e.delta.within != within {
 		e.flushDelta()
+		e.delta.reasoning, e.delta.within = reasoning, within
 	}
 	e.sequence++
 	e.size += len(text)
-	e.delta.add(text, reasoning, e.logged)
+	e.delta.add(text, e.logged)
 	e.mu.Unlock()
 	signal(e.ready)
 }
@@ -198,6 +201,7 @@ func (e *Events) sealDelta() Told {
 	made.event.Sequence = e.sequence
 	made.event.Merged = d.count - 1
 	made.event.CreateTime = &made.time
+	made.event.ToolCallId = d.within
 	if d.reasoning {
 		made.event.Event = &agentv1.RunEvent_ReasoningDelta{
 			ReasoningDelta: &agentv1.ReasoningDelta{Text: d.take()},
@@ -210,7 +214,7 @@ func (e *Events) sealDelta() Told {
 	return Told{Event: &made.event, Pieces: pieces}
 }
 
-func (d *pendingDelta) add(text string, reasoning, remember bool) {
+func (d *pendingDelta) add(text string, remember bool) {
 	switch d.count {
 	case 0:
 		d.first = text
@@ -227,7 +231,6 @@ func (d *pendingDelta) add(text string, reasoning, remember bool) {
 		d.pieces = append(d.pieces, len(text))
 	}
 	d.count++
-	d.reasoning = reasoning
 	d.at = time.Now()
 }
 

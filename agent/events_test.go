@@ -20,7 +20,7 @@ func TestEventsKeepUp(t *testing.T) {
 	t.Parallel()
 	e := NewEvents()
 	for _, word := range []string{"one ", "two ", "three"} {
-		e.speak(t.Context(), word, false)
+		e.speak(t.Context(), "", word, false)
 		got, err := e.Next(t.Context())
 		if err != nil || got.GetMerged() != 0 || got.GetTextDelta().GetText() != word || got.GetCreateTime().AsTime().IsZero() {
 			t.Errorf("%v, %v", got, err)
@@ -60,10 +60,10 @@ func TestEventsLoseNothing(t *testing.T) {
 		for _, op := range rapid.SliceOf(rapid.SampledFrom([]string{"text", "reason", "other", "read"})).Draw(rt, "ops") {
 			switch op {
 			case "text":
-				e.speak(ctx, "t", false)
+				e.speak(ctx, "", "t", false)
 				plain.WriteString("t")
 			case "reason":
-				e.speak(ctx, "r", true)
+				e.speak(ctx, "", "r", true)
 				plain.WriteString("r")
 			case "other":
 				e.emit(ctx, iteration())
@@ -97,7 +97,7 @@ func TestEventsHoldTheWriterBackAtTheLimit(t *testing.T) {
 		wrote := 0
 		go func() {
 			for ctx.Err() == nil {
-				e.speak(ctx, strings.Repeat("x", 1<<10), false)
+				e.speak(ctx, "", strings.Repeat("x", 1<<10), false)
 				wrote++
 			}
 			e.close()
@@ -143,7 +143,7 @@ func BenchmarkEventsKeepingUp(b *testing.B) {
 	b.ReportAllocs()
 	e := NewEvents()
 	for b.Loop() {
-		e.speak(b.Context(), "word ", false)
+		e.speak(b.Context(), "", "word ", false)
 		if _, err := e.Next(b.Context()); err != nil {
 			b.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func BenchmarkEventsJoining(b *testing.B) {
 	e := NewEvents()
 	ctx := b.Context()
 	for i := 0; b.Loop(); i++ {
-		e.speak(ctx, "word ", false)
+		e.speak(ctx, "", "word ", false)
 		if i%1000 == 999 {
 			if _, err := e.Next(ctx); err != nil {
 				b.Fatal(err)

@@ -33,12 +33,18 @@ type Step struct {
 	Asked int32 `json:"asked,omitempty"`
 	// Decided is what the person has said to one of them.
 	Decided *Decision `json:"decided,omitempty"`
+	// Within is the tool call in which an agent was asked that has done it, as
+	// events have it; empty for the run itself. Ids in the other fields are that
+	// agent's own, but for Decided.
+	Within string `json:"within,omitempty"`
 }
 
 // ModelStep is a model call that has ended.
 type ModelStep struct {
 	// Model is the name of the one that was asked.
 	Model string `json:"model"`
+	// Agent is whose it is; empty for the run's own.
+	Agent string `json:"agent,omitempty"`
 	// Failed: there is no reply, only usage.
 	Failed bool `json:"failed,omitempty"`
 	// FellBack: the agent's next model was asked instead.
@@ -60,7 +66,9 @@ type ToolStep struct {
 // ModelCall is what a model was paid for.
 type ModelCall struct {
 	// ID is unique in all runs, and the same for a call that is told of twice.
-	ID    string
+	ID string
+	// Agent is who has asked: the run's, or one that it has asked in turn.
+	Agent string
 	Model string
 	Time  time.Time
 	Usage model.Usage
@@ -190,10 +198,16 @@ func (r *Run) keep(ctx context.Context, steps ...Step) *ending {
 	if r.journal == nil || len(steps) == 0 {
 		return nil
 	}
-	calls := r.calls
-	r.calls = nil
+	for i := range steps {
+		steps[i].Within = r.within
+		if m := steps[i].Model; m != nil && r.within != "" {
+			m.Agent = r.agent.Name
+		}
+	}
+	calls := r.root.calls
+	r.root.calls = nil
 	if err := r.journal.Append(context.WithoutCancel(ctx), steps, calls); err != nil {
-		r.calls = calls
+		r.root.calls = calls
 		return &ending{lost: &JournalError{Err: err}}
 	}
 	return nil
@@ -202,7 +216,8 @@ func (r *Run) keep(ctx context.Context, steps ...Step) *ending {
 // bookCutOff books the reply that was lost, by an estimate, before it is asked
 // for again.
 func (r *Run) bookCutOff(ctx context.Context, m *pricedModel, req *model.Request) *ending {
-	if r.resume == nil || r.resume.CutOff == "" {
+	resume := r.root.resume
+	if resume == nil || resume.CutOff == "" {
 		return nil
 	}
 	usage := model.Usage{Estimated: true}
@@ -210,17 +225,17 @@ func (r *Run) bookCutOff(ctx context.Context, m *pricedModel, req *model.Request
 		usage.InputTokens += model.EstimateTokens(message)
 	}
 	usage.InputTokens += model.EstimateTokens(model.Message{Text: req.System})
-	usage.OutputTokens = model.EstimateTokens(model.Message{Text: r.resume.CutOff})
-	r.resume.CutOff = ""
-	cost, priced := r.budget.spend(m, usage)
+	usage.OutputTokens = model.EstimateTokens(model.Message{Text: resume.CutOff})
+	resume.CutOff = ""
+	cost, priced := r.spend(m, usage)
 	r.booked(m, time.Now(), usage, cost, priced)
 	return r.keep(ctx, Step{Model: &ModelStep{Model: m.Name(), Failed: true, Reply: model.Reply{Usage: usage}}})
 }
 
 // booked notes a model call that has ended, for the journal or for Calls.
 func (r *Run) booked(m *pricedModel, begin time.Time, usage model.Usage, cost model.Money, priced bool) {
-	r.calls = append(r.calls, ModelCall{
-		ID: r.callID(r.budget.calls), Model: m.Name(), Time: begin,
+	r.root.calls = append(r.root.calls, ModelCall{
+		ID: r.callID(r.root.budget.calls), Agent: r.agent.Name, Model: m.Name(), Time: begin,
 		Usage: usage, Cost: cost, Priced: priced, Reserved: r.metered(m),
 	})
 }

@@ -31,6 +31,11 @@ type Run struct {
 
 	allowance Allowance // nil is none
 
+	root   *Run              // r itself, unless it is within a tool call of another
+	parent *Run              // nil for the root
+	within string            // the tool call in which it runs
+	nested map[string][]Step // of the root: what was done within its tool calls before
+
 	events *Events
 	span   trace.Span
 	budget budget
@@ -103,13 +108,7 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 	if r.memory != nil {
 		ctx = tool.WithMemory(ctx, r.memory)
 	}
-	r.asked = r.agent.models[0].Name()
-	r.begin(ctx)
-	r.messages = append(r.messages, model.Message{
-		Role: model.RoleUser, Notes: r.runner.notes(ctx, &r.agent.Agent, r.request), Text: r.request,
-	})
-
-	end := r.loop(ctx)
+	end := r.play(ctx)
 	if end.lost != nil {
 		return nil, end.lost
 	}
@@ -129,10 +128,23 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 		return nil, end.spent
 	}
 	result := r.result(end, latency)
-	events.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{
-		Finished: &agentv1.RunFinished{Result: result},
-	}})
+	r.finish(ctx, result)
 	return result, nil
+}
+
+// play goes from `started` to the run's ending.
+func (r *Run) play(ctx context.Context) *ending {
+	r.asked = r.agent.models[0].Name()
+	r.begin(ctx)
+	r.messages = append(r.messages, model.Message{
+		Role: model.RoleUser, Notes: r.runner.notes(ctx, &r.agent.Agent, r.request), Text: r.request,
+	})
+	return r.loop(ctx)
+}
+
+// finish tells how the run has ended.
+func (r *Run) finish(ctx context.Context, result *agentv1.RunResult) {
+	r.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{Finished: &agentv1.RunFinished{Result: result}}})
 }
 
 // wait leaves the run to a person.
@@ -148,6 +160,9 @@ func (r *Run) wait(needed *ApprovalError) error {
 // begin tells that the run has begun, or begins again. One that goes on behind a
 // person's decision tells nothing.
 func (r *Run) begin(ctx context.Context) {
+	if r.parent != nil && r.past.paused > 0 {
+		return
+	}
 	if r.resume == nil || !r.resume.Told {
 		started := &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
 			RunId: r.id, SessionId: r.session, Agent: r.agent.Name, Model: r.asked,
@@ -155,12 +170,14 @@ func (r *Run) begin(ctx context.Context) {
 		if r.resume != nil {
 			started.Merged = r.resume.Skipped
 		}
-		r.events.emit(ctx, started)
+		r.emit(ctx, started)
 	}
 	if r.resume == nil {
 		return
 	}
-	if r.past = newPast(r.resume.Steps, r.resume.Attempt); r.past.paused > 0 {
+	var own []Step
+	own, r.nested = sortSteps(r.resume.Steps)
+	if r.past = newPast(own, r.resume.Attempt); r.past.paused > 0 {
 		return // nothing was lost
 	}
 	retrying := &agentv1.RunEvent{Event: &agentv1.RunEvent_Retrying{
@@ -169,14 +186,28 @@ func (r *Run) begin(ctx context.Context) {
 	if r.resume.Told {
 		retrying.Merged = r.resume.Skipped
 	}
-	r.events.emit(ctx, retrying)
+	r.emit(ctx, retrying)
 }
 
 // tell emits an event, unless it is of an iteration that was told before.
 func (r *Run) tell(ctx context.Context, event *agentv1.RunEvent) {
 	if r.iterations > r.past.whole {
-		r.events.emit(ctx, event)
+		r.emit(ctx, event)
 	}
+}
+
+func (r *Run) emit(ctx context.Context, event *agentv1.RunEvent) {
+	event.ToolCallId = r.within
+	r.events.emit(ctx, event)
+}
+
+// spend books what a model call has used, here and in the runs that this one is
+// a part of.
+func (r *Run) spend(m *pricedModel, u model.Usage) (cost model.Money, known bool) {
+	for run := r; run != nil; run = run.parent {
+		cost, known = run.budget.spend(m, u)
+	}
+	return cost, known
 }
 
 // bound gives a run its time: the agent's, and what the caller's deadline

@@ -65,6 +65,8 @@ type Runner struct {
 // configured is an agent and what is worked out from it once.
 type configured struct {
 	Agent
+	asks    []*configured // Agents
+	nesting int           // how deep they ask on; 1 for an agent that asks none, 0 is not known yet
 	tools   toolset
 	models  []pricedModel
 	metrics *agentMetrics
@@ -92,7 +94,7 @@ func NewRunner(cfg Config) (*Runner, error) {
 		logContent: cfg.LogContent,
 	}
 	for _, a := range cfg.Agents {
-		c, err := r.configure(a, cfg.Prices)
+		c, err := configure(a, cfg.Prices)
 		if err != nil {
 			return nil, err
 		}
@@ -103,18 +105,14 @@ func NewRunner(cfg Config) (*Runner, error) {
 		r.agents = append(r.agents, c)
 	}
 	slices.SortFunc(r.agents, func(a, b *configured) int { return cmp.Compare(a.Name, b.Name) })
-	return r, nil
+	return r, r.connect()
 }
 
-func (r *Runner) configure(a Agent, prices model.Prices) (*configured, error) {
+func configure(a Agent, prices model.Prices) (*configured, error) {
 	if err := a.validate(); err != nil {
 		return nil, err
 	}
-	tools, err := newToolset(a.Tools)
-	if err != nil {
-		return nil, fmt.Errorf("agent %q: %w", a.Name, err)
-	}
-	c := &configured{Agent: a, tools: tools, metrics: newAgentMetrics(a.Name)}
+	c := &configured{Agent: a, metrics: newAgentMetrics(a.Name)}
 	for _, m := range a.Models {
 		price, priced := prices.Lookup(m.Name())
 		c.models = append(c.models, pricedModel{
@@ -154,21 +152,25 @@ func (r *Runner) find(name string) (*configured, error) {
 
 // Spent is what the steps of an agent's run have used.
 func (r *Runner) Spent(name string, steps []Step) *agentv1.Usage {
-	c, err := r.find(name)
-	if err != nil {
-		return &agentv1.Usage{}
-	}
+	name = cmp.Or(name, DefaultName)
 	var spent budget
 	for _, step := range steps {
 		if step.Model != nil {
-			spent.spend(c.model(step.Model.Model), step.Model.Reply.Usage)
+			spent.spend(r.asked(cmp.Or(step.Model.Agent, name), step.Model.Model), step.Model.Reply.Usage)
 		}
 	}
 	return spent.usage()
 }
 
-// model is the agent's model of that name; the first, if it is the agent's no longer.
-func (c *configured) model(name string) *pricedModel { return &c.models[c.modelIndex(name)] }
+// asked is the model of that name that an agent has asked; the agent's first, if
+// it is the agent's no longer, and one without a price, if the agent is gone.
+func (r *Runner) asked(agent, name string) *pricedModel {
+	c, ok := r.byName[agent]
+	if !ok {
+		return &pricedModel{}
+	}
+	return &c.models[c.modelIndex(name)]
+}
 
 func (c *configured) modelIndex(name string) int {
 	return max(0, slices.IndexFunc(c.models, func(m pricedModel) bool { return m.Name() == name }))
@@ -237,7 +239,7 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Run{
+	run := &Run{
 		runner:   r,
 		agent:    agent,
 		tools:    tools,
@@ -258,7 +260,9 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		budget:   newBudget(&agent.Agent, req),
 
 		allowance: req.Allowance,
-	}, nil
+	}
+	run.root = run
+	return run, nil
 }
 
 func orNewID(id, prefix string) (string, error) {

@@ -29,7 +29,7 @@ func (c *configured) toolsNow() (*toolset, error) {
 	if last := c.mixed.Load(); last != nil && slices.EqualFunc(last.of, now, sameSlice) {
 		return &last.set, nil
 	}
-	set, err := newToolset(slices.Concat(append([][]*tool.Tool{c.Tools}, now...)...))
+	set, err := newToolset(slices.Concat(append([][]*tool.Tool{c.Tools}, now...)...), c.asks)
 	if err != nil {
 		return nil, fmt.Errorf("agent %q: %w", c.Name, err)
 	}
@@ -54,7 +54,7 @@ func (r *Run) find(ctx context.Context, calls []model.ToolCall, done *toolSteps)
 		if done.ended[call.ID] != nil || done.begun[call.ID] {
 			continue
 		}
-		if _, known := r.tools.byName[call.Name]; known {
+		if _, known := r.tools.byName[call.Name]; known || r.tools.agents[call.Name] != nil {
 			continue
 		}
 		if _, looked := r.found[call.Name]; looked {

@@ -177,7 +177,7 @@ func (t *telemetry) startTool(ctx context.Context, run trace.Span, call model.To
 
 func (t *telemetry) endTool(ctx context.Context, span trace.Span, r *Run, name string, o outcome) {
 	tool := r.agent.metrics.unknownTool
-	if _, known := r.tool(name); known {
+	if _, known := r.tool(name); known || r.tools.agents[name] != nil {
 		tool = r.agent.metrics.tool(name)
 	}
 	t.toolCalls.Add(ctx, 1, tool.called)

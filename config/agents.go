@@ -69,12 +69,19 @@ func defaultAgent(providers []Provider) Agent {
 // agents reads `agents`, whose models may be those of the named providers.
 func (v value) agents(providers []string) []Agent {
 	var agents []Agent
+	asks := asking{}
+	if v.given() && v.node.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(v.node.Content); i += 2 {
+			v.in.agents = append(v.in.agents, v.node.Content[i].Value)
+		}
+	}
 	mapping := v.entries(func(name string, entry value) {
-		agent := entry.agent(name, providers) // for its mistakes, whatever its name
+		agent := entry.agent(name, providers, asks) // for its mistakes, whatever its name
 		if entry.named(name) {
 			agents = append(agents, agent)
 		}
 	})
+	asks.check()
 	if v.node != nil && (!v.given() || mapping && len(v.node.Content) == 0) {
 		v.lacks("no agent is named", "leave it out for the built-in agent")
 	}
@@ -82,7 +89,7 @@ func (v value) agents(providers []string) []Agent {
 	return agents
 }
 
-func (v value) agent(name string, providers []string) Agent {
+func (v value) agent(name string, providers []string, asks asking) Agent {
 	a := newAgent(name)
 	var models, options, notes value
 	right := v.object(fields{
@@ -90,7 +97,7 @@ func (v value) agent(name string, providers []string) Agent {
 		"model":                keep(&models),
 		"model_options":        keep(&options),
 		"system_prompt":        text(&a.SystemPrompt),
-		"tools":                func(tools value) { a.Tools, a.ServerTools = tools.tools() },
+		"tools":                func(tools value) { tools.tools(&a, asks) },
 		"max_iterations":       whole(&a.MaxIterations, 1, mostIterations),
 		"max_output_tokens":    whole(&a.MaxOutputTokens, 1, mostOutputTokens),
 		"max_history_tokens":   whole(&a.MaxHistoryTokens, 0, mostTokensPerRun),
@@ -173,12 +180,16 @@ func (v value) model(s string, providers []string) bool {
 	return false
 }
 
-// tools reads names and globs, and returns the names that they stand for, and
-// those of them that may also mean tools of MCP servers.
-func (v value) tools() (tools, ofServers []string) {
+// tools reads names and globs into a: the names that they stand for, those of
+// them that may also mean tools of MCP servers, and the agents among them.
+func (v value) tools(a *Agent, asks asking) {
 	v.list("a list such as [calculator]", func(item value) {
 		pattern, ok := item.text()
 		if !ok {
+			return
+		}
+		if asked, is := strings.CutPrefix(pattern, model.AgentPrefix); is {
+			item.asked(a, asked, asks)
 			return
 		}
 		found := false
@@ -189,12 +200,12 @@ func (v value) tools() (tools, ofServers []string) {
 				return
 			}
 			found = found || matched
-			if matched && !slices.Contains(tools, tool) {
-				tools = append(tools, tool)
+			if matched && !slices.Contains(a.Tools, tool) {
+				a.Tools = append(a.Tools, tool)
 			}
 		}
 		if slices.ContainsFunc(v.in.servers, func(server string) bool { return ofServer(pattern, server) }) {
-			ofServers = append(ofServers, pattern)
+			a.ServerTools = append(a.ServerTools, pattern)
 			found = true
 		}
 		switch {
@@ -202,8 +213,7 @@ func (v value) tools() (tools, ofServers []string) {
 		case pattern == HTTPGetTool:
 			item.wrong("http_get may ask no host", `add "http_get: {hosts: [example.com]}" to the file`)
 		default:
-			item.wrong("no tool "+item.quoted(pattern), suggest(pattern, v.in.toolNames()))
+			item.wrong("no tool "+item.quoted(pattern), suggest(pattern, v.in.toolNames(a.Name)))
 		}
 	})
-	return tools, ofServers
 }

@@ -81,6 +81,9 @@ type Agent struct {
 	// ServerTools are names and globs of the tools of File.MCPServers, with the
 	// server's name and a dot before the tool's; may be empty.
 	ServerTools []string
+	// Agents are the names of agents in File.Agents that it has as tools; none
+	// has it as a tool in turn, directly or by way of others. May be empty.
+	Agents []string
 	// MaxIterations bounds the model calls of a run.
 	MaxIterations int
 	// MaxOutputTokens bounds each reply, in tokens.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/runwire/runwire/agent/model"
 )
 
 const (
@@ -255,11 +257,16 @@ func isHost(s string) bool {
 		!strings.HasPrefix(name, ".")
 }
 
-// toolNames are what an agent's tools may be.
-func (r *reader) toolNames() []string {
+// toolNames are what the tools of an agent may be.
+func (r *reader) toolNames(agent string) []string {
 	names := slices.Clone(r.known.Tools)
 	for _, server := range r.servers {
 		names = append(names, server+".*")
+	}
+	for _, other := range r.agents {
+		if other != agent {
+			names = append(names, model.AgentPrefix+other)
+		}
 	}
 	return names
 }

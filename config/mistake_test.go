@@ -90,6 +90,13 @@ func TestEachMistake(t *testing.T) {
 		{"a tool that is not there", inAgent("tools: [calculatr]"), `1:38: agents.a.tools[0]: no tool "calculatr"; did you mean "calculator"?`},
 		{"a glob that matches nothing", inAgent(`tools: ["mail.*"]`), `1:38: agents.a.tools[0]: no tool "mail.*"; choose from calculator, current_time, files.read, files.write`},
 		{"a glob that is none", inAgent(`tools: ["files.["]`), `1:38: agents.a.tools[0]: not a pattern; "*" stands for any characters`},
+		{"an agent that is not there", "agents:\n  a: {model: offline, tools: [agent.reseacher]}\n  researcher: {model: offline}", `2:31: agents.a.tools[0]: no agent "reseacher"; did you mean "agent.researcher"?`},
+		{"an agent where there is no other", inAgent("tools: [agent.b]"), `1:38: agents.a.tools[0]: no agent "b"`},
+		{"agents by a pattern", inAgent(`tools: ["agent.*"]`), `1:38: agents.a.tools[0]: agents are named one by one, not by a pattern; write each, such as "agent.researcher"`},
+		{"an agent that asks itself", inAgent("tools: [agent.a]"), "1:38: agents.a.tools[0]: agents ask each other in a circle: a → a; leave one of them out"},
+		{"agents in a circle", "agents:\n  z: {model: offline, tools: [agent.c]}\n  b: {model: offline, tools: [agent.c]}\n  c: {model: offline, tools: [calculator, agent.d]}\n  d: {model: offline, tools: [agent.b]}", "5:31: agents.d.tools[0]: agents ask each other in a circle: b → c → d → b; leave one of them out"},
+		{"two circles", "agents:\n  a: {model: offline, tools: [agent.b, agent.c]}\n  b: {model: offline, tools: [agent.a]}\n  c: {model: offline, tools: [agent.a]}", "3:31: agents.b.tools[0]: agents ask each other in a circle: a → b → a; leave one of them out\n4:31: agents.c.tools[0]: agents ask each other in a circle: a → c → a; leave one of them out"},
+		{"agents too deep", chain(7), "2:32: agents.a0.tools[0]: agents ask agents more than 5 deep"},
 		{"one tool without a list", inAgent("tools: calculator"), "1:37: agents.a.tools: wants a list such as [calculator], not a single value"},
 		{"an empty item", "agents:\n  a:\n    model: offline\n    tools:\n    -", "5:6: agents.a.tools[0]: the item is empty"},
 
@@ -174,6 +181,29 @@ func TestEachMistake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// chain is a file of so many agents, each of which but the last asks the next.
+func chain(n int) string {
+	file := "agents:\n"
+	for i := range n - 1 {
+		file += fmt.Sprintf("  a%d: {model: offline, tools: [agent.a%d]}\n", i, i+1)
+	}
+	return file + fmt.Sprintf("  a%d: {model: offline}\n", n-1)
+}
+
+// Who is asked by several is asked in no circle.
+func TestAgentsMayShareOneThatTheyAsk(t *testing.T) {
+	t.Parallel()
+	file := mustParse(t, `
+agents:
+  a: {model: offline, tools: [agent.b, agent.c, calculator, agent.b]}
+  b: {model: offline, tools: [agent.c, "*"]}
+  c: {model: offline}
+`)
+	equal(t, [][]string{file.Agents[0].Agents, file.Agents[1].Agents, file.Agents[2].Agents}, [][]string{{"b", "c"}, {"c"}, nil})
+	equal(t, file.Agents[0].Tools, []string{"calculator"})
+	mustParse(t, chain(6))
 }
 
 const firstTry = `# A team's first try.

@@ -24,6 +24,7 @@ type reader struct {
 	env      func(string) (string, bool)
 	known    Known
 	servers  []string // the names of the file's MCP servers
+	agents   []string // the names of its agents
 	mistakes Mistakes
 	values   int
 }

@@ -105,6 +105,9 @@ func (s *agentService) ListAgents(context.Context, *agentv1.ListAgentsRequest) (
 		for _, t := range a.Tools {
 			listed.Tools = append(listed.Tools, t.Definition().Name)
 		}
+		for _, asked := range a.Agents {
+			listed.Tools = append(listed.Tools, agent.ToolName(asked))
+		}
 		response.Agents = append(response.Agents, listed)
 	}
 	return response, nil

@@ -45,7 +45,7 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 	}
 	asked.Allowance = d.spending.allowance(key.Tenant, key.User, keyName(ctx))
 	asked.Memory = notesOf(d.memories)(key.Tenant, key.User, key.ID)
-	asked.Ended = func(run *agent.Run) { d.settle(ctx, key, answering.Name, session, run) }
+	asked.Ended = func(run *agent.Run) { d.settle(ctx, key, session, run) }
 	return func() {
 		if session != nil {
 			_ = session.Close(context.WithoutCancel(ctx)) // else it runs out
@@ -55,8 +55,8 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 
 // settle writes what a call's run has said and used. The run has ended all the
 // same when it cannot.
-func (d *durable) settle(ctx context.Context, key sessions.Key, agentName string, session *sessions.Session, run *agent.Run) {
-	rows := tasks.UsageRows(key.Tenant, key.User, agentName, run.ID(), run.Calls())
+func (d *durable) settle(ctx context.Context, key sessions.Key, session *sessions.Session, run *agent.Run) {
+	rows := tasks.UsageRows(key.Tenant, key.User, run.ID(), run.Calls())
 	if session == nil {
 		_ = d.ledger.write(ctx, nil, rows) // without a turn nothing is lost
 		return

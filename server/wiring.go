@@ -112,6 +112,7 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		MaxCost:         a.MaxCostPerRun,
 		Timeout:         a.Timeout,
 		Sources:         b.tools.chosen(a.ServerTools),
+		Agents:          a.Agents,
 	}
 	for _, name := range a.Models {
 		m, err := b.model(name, a.OfflineOptions)

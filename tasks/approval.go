@@ -101,7 +101,7 @@ func (s *Service) ResolveApproval(
 // resolved is the event of a decision.
 func resolved(sequence int64, req *agentv1.ResolveApprovalRequest) *agentv1.RunEvent {
 	return &agentv1.RunEvent{
-		Sequence: sequence, CreateTime: timestamppb.Now(),
+		Sequence: sequence, CreateTime: timestamppb.Now(), ToolCallId: agent.Within(req.GetToolCallId()),
 		Event: &agentv1.RunEvent_ApprovalResolved{ApprovalResolved: &agentv1.ApprovalResolved{
 			ToolCallId: req.GetToolCallId(), Decision: req.GetDecision(), Note: req.GetNote(),
 		}},

@@ -168,36 +168,42 @@ func (a *attempt) resume(ctx context.Context) (*agent.Resume, error) {
 		Reason:  cmp.Or(a.task.Error, "another worker goes on with the task"),
 		Steps:   steps, Told: a.task.LastSequence > 0, Skipped: ahead,
 	}
-	if n := len(steps); n > 0 && steps[n-1].Model != nil && steps[n-1].Model.Failed {
-		return resume, nil // what was cut off was booked
+	text, within, err := a.lastReply(ctx)
+	if n := len(steps); n == 0 || !replied(&steps[n-1], text, within) {
+		resume.CutOff = text
 	}
-	resume.CutOff, err = a.cutOff(ctx)
 	return resume, err
 }
 
-// cutOff is what was kept of a reply that was lost with its worker: the text
-// since the last event that is no delta.
-func (a *attempt) cutOff(ctx context.Context) (string, error) {
+// replied says whether a step is the end of the reply that the last events tell
+// of: so it was not cut off, and is booked.
+func replied(step *agent.Step, text, within string) bool {
+	return step.Model != nil && step.Within == within && (step.Model.Failed || strings.HasSuffix(text, step.Model.Text))
+}
+
+// lastReply is what was kept of the reply that the events end with, the text
+// since the last of them that is no delta, and the tool call within which it was.
+func (a *attempt) lastReply(ctx context.Context) (reply, within string, err error) {
 	var text strings.Builder
 	for after := int64(0); ; {
 		events, err := a.service.Store.ListEvents(ctx, a.task.Tenant, a.task.ID, after, historyPage)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		for _, event := range events {
 			e, err := parseEntry(event.Payload)
 			if err != nil {
-				return "", fmt.Errorf("reading event %d: %w", event.Sequence, err)
+				return "", "", fmt.Errorf("reading event %d: %w", event.Sequence, err)
 			}
-			piece, _, ok := e.delta()
+			piece, kind, ok := e.delta()
 			if !ok {
 				text.Reset()
 			}
 			text.WriteString(piece)
-			after = event.Sequence
+			within, after = kind.within, event.Sequence
 		}
 		if len(events) < historyPage {
-			return text.String(), nil
+			return text.String(), within, nil
 		}
 	}
 }

@@ -88,15 +88,23 @@ func (e entry) after(last int64) *agentv1.RunEvent {
 	return rest
 }
 
+// deltaKind is what deltas have in common that can be joined.
+type deltaKind struct {
+	reasoning bool
+	within    string // the tool call
+}
+
 // delta is the text of a delta, and which kind it is.
-func (e entry) delta() (text string, reasoning, ok bool) {
+func (e entry) delta() (text string, kind deltaKind, ok bool) {
+	kind.within = e.event.GetToolCallId()
 	switch event := e.event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
-		return event.TextDelta.GetText(), false, true
+		return event.TextDelta.GetText(), kind, true
 	case *agentv1.RunEvent_ReasoningDelta:
-		return event.ReasoningDelta.GetText(), true, true
+		kind.reasoning = true
+		return event.ReasoningDelta.GetText(), kind, true
 	default:
-		return "", false, false
+		return "", kind, false
 	}
 }
 
@@ -126,7 +134,7 @@ func joinDeltas(entries []entry) entry {
 	}
 	var all entry
 	var text []byte
-	_, reasoning, _ := entries[0].delta()
+	_, kind, _ := entries[0].delta()
 	for _, e := range entries {
 		piece, _, _ := e.delta()
 		text = append(text, piece...)
@@ -139,8 +147,9 @@ func joinDeltas(entries []entry) entry {
 	last := entries[len(entries)-1].event
 	all.event = &agentv1.RunEvent{
 		Sequence: last.GetSequence(), Merged: last.GetSequence() - entries[0].first(), CreateTime: last.GetCreateTime(),
+		ToolCallId: kind.within,
 	}
-	if reasoning {
+	if kind.reasoning {
 		all.event.Event = &agentv1.RunEvent_ReasoningDelta{ReasoningDelta: &agentv1.ReasoningDelta{Text: string(text)}}
 	} else {
 		all.event.Event = &agentv1.RunEvent_TextDelta{TextDelta: &agentv1.TextDelta{Text: string(text)}}

@@ -253,15 +253,15 @@ func encodeEvents(entries []entry) ([]store.Event, error) {
 
 // usageRows are model calls as the store keeps them.
 func usageRows(task *store.Task, calls []agent.ModelCall) []store.UsageRow {
-	return UsageRows(task.Tenant, task.UserID, task.Agent, runID(task.ID), calls)
+	return UsageRows(task.Tenant, task.UserID, runID(task.ID), calls)
 }
 
 // UsageRows are a run's model calls as the store keeps them.
-func UsageRows(tenant, user, agentName, run string, calls []agent.ModelCall) []store.UsageRow {
+func UsageRows(tenant, user, run string, calls []agent.ModelCall) []store.UsageRow {
 	rows := make([]store.UsageRow, len(calls))
 	for i, call := range calls {
 		rows[i] = store.UsageRow{
-			Tenant: tenant, ID: call.ID, UserID: user, Agent: agentName, Model: call.Model, RunID: run, Time: call.Time,
+			Tenant: tenant, ID: call.ID, UserID: user, Agent: call.Agent, Model: call.Model, RunID: run, Time: call.Time,
 			InputTokens: call.Usage.InputTokens, CachedTokens: call.Usage.CachedInputTokens,
 			CacheWriteTokens: call.Usage.CacheWriteTokens, OutputTokens: call.Usage.OutputTokens,
 			Estimated: call.Usage.Estimated, Reserved: call.Reserved,

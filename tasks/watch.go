@@ -134,7 +134,7 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 // pass sends what the watcher does not have yet. One who has `started` does
 // not get another.
 func (w *watcher) pass(e entry) (ended bool, err error) {
-	if e.event.GetStarted() != nil && w.last > 0 {
+	if e.event.GetStarted() != nil && e.event.GetToolCallId() == "" && w.last > 0 {
 		return false, nil
 	}
 	event := e.after(w.last)
@@ -145,7 +145,7 @@ func (w *watcher) pass(e entry) (ended bool, err error) {
 		return false, err
 	}
 	w.last = event.GetSequence()
-	return event.GetFinished() != nil, nil
+	return event.GetFinished() != nil && event.GetToolCallId() == "", nil
 }
 
 // pause waits, or returns why ctx has ended.

@@ -81,6 +81,9 @@ type ToolCall struct {
 	Arguments string `json:"arguments"`
 }
 
+// AgentPrefix begins the names of tools that are agents.
+const AgentPrefix = "agent."
+
 // Tool tells a model what it may call.
 type Tool struct {
 	Name        string

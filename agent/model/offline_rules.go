@@ -29,20 +29,65 @@ func offlineToolCalls(req *Request) []ToolCall {
 		return nil
 	}
 	var calls []ToolCall
+	add := func(tool string, arguments map[string]string) {
+		encoded, err := json.Marshal(arguments)
+		if err != nil { // of strings it cannot be
+			return
+		}
+		id := "call_" + strconv.Itoa(n) + "_" + strconv.Itoa(len(calls)+1)
+		calls = append(calls, ToolCall{ID: id, Name: tool, Arguments: string(encoded)})
+	}
+	message, others := delegations(req.Messages[n-1].Text, req.Tools)
 	for _, rule := range offlineRules {
 		if !offers(req.Tools, rule.tool) {
 			continue
 		}
-		for _, arguments := range rule.arguments(req.Messages[n-1].Text) {
-			encoded, err := json.Marshal(arguments)
-			if err != nil { // of strings it cannot be
-				continue
-			}
-			id := "call_" + strconv.Itoa(n) + "_" + strconv.Itoa(len(calls)+1)
-			calls = append(calls, ToolCall{ID: id, Name: rule.tool, Arguments: string(encoded)})
+		for _, arguments := range rule.arguments(message) {
+			add(rule.tool, arguments)
 		}
 	}
+	for _, other := range others {
+		add(other.tool, map[string]string{"message": other.message})
+	}
 	return calls
+}
+
+// delegation is what an agent is asked.
+type delegation struct {
+	tool, message string
+	begin, end    int // of "ask NAME to "
+}
+
+// delegations tells what a user asks of the model itself from what it is to ask
+// agents, `ask NAME to …`, each up to the next.
+func delegations(message string, tools []Tool) (own string, others []delegation) {
+	for _, tool := range tools {
+		name, ok := strings.CutPrefix(tool.Name, AgentPrefix)
+		if !ok {
+			continue
+		}
+		phrase := "ask " + name + " to "
+		for from := 0; ; {
+			before, _, found := cutFold(message[from:], phrase)
+			begin := from + len(before)
+			if !found {
+				break
+			}
+			from = begin + len(phrase)
+			if begin == 0 || !isLetter(message[begin-1]) {
+				others = append(others, delegation{tool: tool.Name, begin: begin, end: from})
+			}
+		}
+	}
+	slices.SortFunc(others, func(a, b delegation) int { return a.begin - b.begin })
+	own = message
+	for i := range slices.Backward(others) {
+		const between = " ,;.\n"
+		text := strings.TrimRight(own[others[i].end:], between)
+		others[i].message = strings.TrimRight(strings.TrimSuffix(text, " and"), between)
+		own = own[:others[i].begin]
+	}
+	return own, slices.DeleteFunc(others, func(d delegation) bool { return d.message == "" })
 }
 
 func offers(tools []Tool, name string) bool {

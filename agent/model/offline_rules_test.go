@@ -73,6 +73,38 @@ func TestOfflineCallsTools(t *testing.T) {
 	}
 }
 
+func TestOfflineAsksAgents(t *testing.T) {
+	t.Parallel()
+	ask := func(name, message string) ToolCall {
+		return ToolCall{Name: AgentPrefix + name, Arguments: `{"message":"` + message + `"}`}
+	}
+	sum := ToolCall{Name: "calculator", Arguments: `{"expression":"1+1"}`}
+	for text, want := range map[string][]ToolCall{
+		"Ask researcher to compute 6*7.":                      {ask("researcher", "compute 6*7")},
+		"What is 1+1? Then ask RESEARCHER to compute 6*7":     {sum, ask("researcher", "compute 6*7")},
+		"Ask writer to rhyme, and ask researcher to look up.": {ask("writer", "rhyme"), ask("researcher", "look up")},
+		"Ask writer to ask researcher to look":                {ask("researcher", "look")},
+		"Ask writer to 1+1":                                   {ask("writer", "1+1")},
+		"Ask someone to compute 1+1":                          {sum},
+		"A task writer to be?":                                nil,
+		"Ask writer to ":                                      nil,
+	} {
+		req := asked(text)
+		req.Tools = []Tool{{Name: "agent.researcher"}, {Name: "agent.writer"}, {Name: "calculator"}}
+		reply, err := newTestOffline(t, OfflineOptions{}).Generate(t.Context(), req, func(Delta) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []ToolCall
+		for _, call := range reply.ToolCalls {
+			got = append(got, ToolCall{Name: call.Name, Arguments: call.Arguments})
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: calls %+v, want %+v", text, got, want)
+		}
+	}
+}
+
 func TestOfflineCallsOnlyWhatItIsGiven(t *testing.T) {
 	t.Parallel()
 	req := asked("What is 6*7, and what time is it?")

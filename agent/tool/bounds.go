@@ -12,8 +12,8 @@ const (
 	noteRoom = 128
 )
 
-// boundOutput makes an answer valid UTF-8 of at most MaxOutput bytes.
-func boundOutput(s string) string {
+// BoundOutput makes an answer valid UTF-8 of at most MaxOutput bytes.
+func BoundOutput(s string) string {
 	whole := len(s)
 	valid := validHead(s, MaxOutput)
 	if whole <= MaxOutput && len(valid) <= MaxOutput {

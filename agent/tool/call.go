@@ -130,7 +130,7 @@ func (t *Tool) answer(ctx context.Context, arguments string, timeout *Error) out
 	output, err := t.work(ctx, json.RawMessage(checked))
 	switch {
 	case err == nil:
-		return outcome{output: boundOutput(output)}
+		return outcome{output: BoundOutput(output)}
 	case ctx.Err() != nil:
 		return outcome{failure: interrupted(ctx, timeout, err)}
 	default:

@@ -160,6 +160,12 @@ func (StopReason) EnumDescriptor() ([]byte, []int) {
 // The events of one run are `started`, …, `finished`, in the order of their
 // `sequence`. The `text_delta`s after the last tool call concatenate to the
 // result's `content`.
+//
+// An agent that is asked as a tool (`agent.NAME`) runs within that tool call:
+// its events, `started`, …, `finished` too, stand between the call's
+// `tool_call_started` and `tool_call_finished`, and have its `tool_call_id`. All
+// that is said of a run's events is said of those with one `tool_call_id`; those
+// without are the run's own. Who wants the answer alone skips the others.
 type RunEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event's number in its run, from 1. The next event a reader gets has
@@ -186,7 +192,10 @@ type RunEvent struct {
 	//	*RunEvent_Finished
 	//	*RunEvent_ApprovalRequested
 	//	*RunEvent_ApprovalResolved
-	Event         isRunEvent_Event `protobuf_oneof:"event"`
+	Event isRunEvent_Event `protobuf_oneof:"event"`
+	// The tool call within which it happened, as its `tool_call_started` has it;
+	// empty for what the run itself does.
+	ToolCallId    string `protobuf:"bytes,14,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,12 +348,19 @@ func (x *RunEvent) GetApprovalResolved() *ApprovalResolved {
 	return nil
 }
 
+func (x *RunEvent) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
 type isRunEvent_Event interface {
 	isRunEvent_Event()
 }
 
 type RunEvent_Started struct {
-	// The run has begun. Always the first event.
+	// The run has begun. Always the first event of its run.
 	Started *RunStarted `protobuf:"bytes,4,opt,name=started,proto3,oneof"`
 }
 
@@ -375,12 +391,13 @@ type RunEvent_IterationFinished struct {
 
 type RunEvent_Retrying struct {
 	// The step is tried again: drop what it has streamed since the last
-	// `iteration_finished` (or `started`). Approvals stand.
+	// `iteration_finished` (or `started`), with all that came from within its
+	// tool calls. Approvals stand.
 	Retrying *Retrying `protobuf:"bytes,10,opt,name=retrying,proto3,oneof"`
 }
 
 type RunEvent_Finished struct {
-	// The run has ended. Always the last event.
+	// The run has ended. Always the last event of its run.
 	Finished *RunFinished `protobuf:"bytes,11,opt,name=finished,proto3,oneof"`
 }
 
@@ -582,7 +599,9 @@ func (x *ReasoningDelta) GetText() string {
 // ToolCallStarted says that the model has asked for a tool and that it is being called.
 type ToolCallStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Pairs this with its `tool_call_finished`; unique in the run.
+	// Pairs this with its `tool_call_finished`; unique in the run. Of a call that
+	// an agent makes that is itself a tool, it begins with that agent's and a
+	// slash.
 	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	// The tool's name.
 	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
@@ -650,7 +669,8 @@ type ToolCallFinished struct {
 	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
 	// The tool's name.
 	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
-	// What the tool answered; empty when it failed.
+	// What the tool answered; empty when it failed. An agent that stopped before
+	// its answer was whole has failed, and this is what it had said.
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	// Why it failed; empty when it did not.
 	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
@@ -1032,8 +1052,9 @@ type RunResult struct {
 	// How many model calls the loop made.
 	Iterations int32 `protobuf:"varint,9,opt,name=iterations,proto3" json:"iterations,omitempty"`
 	// The names of the tools that were called, in order, a name for each call.
+	// What agents have called that were asked as tools is not among them.
 	ToolCallsMade []string `protobuf:"bytes,10,rep,name=tool_calls_made,json=toolCallsMade,proto3" json:"tool_calls_made,omitempty"`
-	// What the run used.
+	// What the run used, with the agents that it asked.
 	Usage *Usage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
 	// From the run's begin to its end.
 	Latency       *durationpb.Duration `protobuf:"bytes,12,opt,name=latency,proto3" json:"latency,omitempty"`
@@ -1271,7 +1292,7 @@ var File_agent_v1_run_proto protoreflect.FileDescriptor
 
 const file_agent_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x06\n" +
+	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x06\n" +
 	"\bRunEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x16\n" +
 	"\x06merged\x18\x02 \x01(\x03R\x06merged\x12;\n" +
@@ -1288,7 +1309,9 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	" \x01(\v2\x12.agent.v1.RetryingH\x00R\bretrying\x123\n" +
 	"\bfinished\x18\v \x01(\v2\x15.agent.v1.RunFinishedH\x00R\bfinished\x12L\n" +
 	"\x12approval_requested\x18\f \x01(\v2\x1b.agent.v1.ApprovalRequestedH\x00R\x11approvalRequested\x12I\n" +
-	"\x11approval_resolved\x18\r \x01(\v2\x1a.agent.v1.ApprovalResolvedH\x00R\x10approvalResolvedB\a\n" +
+	"\x11approval_resolved\x18\r \x01(\v2\x1a.agent.v1.ApprovalResolvedH\x00R\x10approvalResolved\x12 \n" +
+	"\ftool_call_id\x18\x0e \x01(\tR\n" +
+	"toolCallIdB\a\n" +
 	"\x05event\"n\n" +
 	"\n" +
 	"RunStarted\x12\x15\n" +
