@@ -36,7 +36,7 @@ func TestEventsLoseNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := NewEvents()
 		ctx := t.Context()
-		var written, read strings.Builder // T text, R reasoning, | another event
+		var written, read strings.Builder // t text, r reasoning, n text within a tool call, | another event
 		var last int64
 		take := func() {
 			got, err := e.Next(ctx)
@@ -48,16 +48,18 @@ func TestEventsLoseNothing(t *testing.T) {
 			}
 			last = got.GetSequence()
 			switch {
+			case got.GetTextDelta() != nil && got.GetToolCallId() == "a":
+				read.WriteString(alike(rt, "n", got, got.GetTextDelta().GetText()))
 			case got.GetTextDelta() != nil:
-				read.WriteString(strings.Repeat("T", int(got.GetMerged())+1) + got.GetTextDelta().GetText())
+				read.WriteString(alike(rt, "t", got, got.GetTextDelta().GetText()))
 			case got.GetReasoningDelta() != nil:
-				read.WriteString(strings.Repeat("R", int(got.GetMerged())+1) + got.GetReasoningDelta().GetText())
+				read.WriteString(alike(rt, "r", got, got.GetReasoningDelta().GetText()))
 			default:
 				read.WriteString("|")
 			}
 		}
 		var plain strings.Builder
-		for _, op := range rapid.SliceOf(rapid.SampledFrom([]string{"text", "reason", "other", "read"})).Draw(rt, "ops") {
+		for _, op := range rapid.SliceOf(rapid.SampledFrom([]string{"text", "reason", "within", "other", "read"})).Draw(rt, "ops") {
 			switch op {
 			case "text":
 				e.speak(ctx, "", "t", false)
@@ -65,6 +67,9 @@ func TestEventsLoseNothing(t *testing.T) {
 			case "reason":
 				e.speak(ctx, "", "r", true)
 				plain.WriteString("r")
+			case "within":
+				e.speak(ctx, "a", "n", false)
+				plain.WriteString("n")
 			case "other":
 				e.emit(ctx, iteration())
 				plain.WriteString("|")
@@ -82,11 +87,18 @@ func TestEventsLoseNothing(t *testing.T) {
 			rt.Fatalf("after the last: %v", err)
 		}
 		written.WriteString(plain.String())
-		got := strings.NewReplacer("T", "", "R", "").Replace(read.String())
-		if got != written.String() {
+		if got := read.String(); got != written.String() {
 			rt.Fatalf("wrote %q, read %q", written.String(), got)
 		}
 	})
+}
+
+// alike is the text of a delta, which must be nothing but the pieces it says.
+func alike(rt *rapid.T, piece string, event *agentv1.RunEvent, text string) string {
+	if text != strings.Repeat(piece, int(event.GetMerged())+1) {
+		rt.Fatalf("%q is not %d times %q", text, event.GetMerged()+1, piece)
+	}
+	return text
 }
 
 func TestEventsHoldTheWriterBackAtTheLimit(t *testing.T) {
