@@ -358,4 +358,3 @@ func TestAnAgentsSpanIsWithinItsCall(t *testing.T) {
 		t.Error(diff)
 	}
 }
-

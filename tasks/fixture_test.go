@@ -29,9 +29,15 @@ type house struct {
 	bus   *bus.Bus
 	model *script
 	tools []*tool.Tool
-	log   *logs
+	// helper, if any, is the model of an agent that the first may ask.
+	helper *script
+	log    *logs
 	// lose, if any, is asked of every write that was made whether its answer is lost.
 	lose func(store.Progress) bool
+	// die, if any, comes before every write of progress. Its error is the write's.
+	die func(store.Progress) error
+	// sole: replicas that are started have the store for themselves.
+	sole bool
 	// loseEnd is lose for the writes that end a task or hand it back.
 	loseEnd func() bool
 }
@@ -54,11 +60,18 @@ func newHouse(tb testing.TB) *house {
 			tb.Error(err)
 		}
 	})
-	if h.bus, err = bus.Open(tb.Context(), bus.Config{Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(h.bus.Close)
+	h.openBus()
 	return h
+}
+
+// openBus gives the replicas that are started from now on a NATS of their own.
+func (h *house) openBus() {
+	h.tb.Helper()
+	var err error
+	if h.bus, err = bus.Open(h.tb.Context(), bus.Config{Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}); err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(h.bus.Close)
 }
 
 // lossy is a store that may go away right after a write.
@@ -67,6 +80,7 @@ type lossy struct {
 
 	lose    func(store.Progress) bool
 	loseEnd func() bool
+	die     func(store.Progress) error
 }
 
 func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) (store.Task, error) {
@@ -86,6 +100,11 @@ func (l lossy) ReleaseTask(ctx context.Context, ref store.TaskRef, after time.Du
 }
 
 func (l lossy) AppendProgress(ctx context.Context, ref store.TaskRef, progress store.Progress) error {
+	if l.die != nil {
+		if err := l.die(progress); err != nil {
+			return err
+		}
+	}
 	err := l.Store.AppendProgress(ctx, ref, progress)
 	if err == nil && l.lose != nil && l.lose(progress) {
 		return store.ErrUnavailable
@@ -105,16 +124,23 @@ type replica struct {
 func (h *house) replica(slots int, drain time.Duration) *replica {
 	h.tb.Helper()
 	log := slog.New(slog.NewTextHandler(h.log, nil))
-	runner, err := agent.NewRunner(agent.Config{Agents: []agent.Agent{{
+	agents := []agent.Agent{{
 		Name: "default", Models: []model.Model{h.model}, Tools: h.tools, MaxIterations: 10, MaxOutputTokens: 1000,
 		MaxTokens: 1_000_000, MaxCost: model.Dollar, Timeout: time.Minute, HistoryTokens: 10_000,
-	}}, Prices: model.Prices{"test/script": {Input: model.Dollar, Output: model.Dollar}}})
+	}}
+	if h.helper != nil {
+		helper := agents[0]
+		helper.Name, helper.Models = "helper", []model.Model{h.helper}
+		agents[0].Agents = []string{helper.Name}
+		agents = append(agents, helper)
+	}
+	runner, err := agent.NewRunner(agent.Config{Agents: agents, Prices: model.Prices{"test/script": {Input: model.Dollar, Output: model.Dollar}}})
 	if err != nil {
 		h.tb.Fatal(err)
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: lossy{h.store, h.lose, h.loseEnd}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{h.store, h.lose, h.loseEnd, h.die}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))
 	r.stop = stop
@@ -128,7 +154,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	run(keeper.Run)
 	run(r.NewSweeper(tasks.SweeperConfig{
-		Retention: time.Hour, Fire: func(context.Context) error { return nil },
+		Retention: time.Hour, Sole: h.sole, Fire: func(context.Context) error { return nil },
 	}).Run)
 	if slots > 0 {
 		run(func(ctx context.Context) error { return r.Worker().Run(ctx, slots, drain) })
@@ -275,7 +301,11 @@ func (s *script) Generate(ctx context.Context, req *model.Request, speak func(mo
 	}
 	for i, name := range t.calls {
 		reply.Stop = model.StopToolCalls
-		reply.ToolCalls = append(reply.ToolCalls, model.ToolCall{ID: fmt.Sprintf("c%d", i), Name: name, Arguments: "{}"})
+		arguments := "{}"
+		if strings.HasPrefix(name, model.AgentPrefix) {
+			arguments = `{"message":"Help."}`
+		}
+		reply.ToolCalls = append(reply.ToolCalls, model.ToolCall{ID: fmt.Sprintf("c%d", i), Name: name, Arguments: arguments})
 	}
 	return reply, ctx.Err()
 }

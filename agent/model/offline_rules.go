@@ -84,7 +84,10 @@ func delegations(message string, tools []Tool) (own string, others []delegation)
 	for i := range slices.Backward(others) {
 		const between = " ,;.\n"
 		text := strings.TrimRight(own[others[i].end:], between)
-		others[i].message = strings.TrimRight(strings.TrimSuffix(text, " and"), between)
+		for _, word := range [...]string{" then", " Then", " and"} {
+			text = strings.TrimRight(strings.TrimSuffix(text, word), between)
+		}
+		others[i].message = text
 		own = own[:others[i].begin]
 	}
 	return own, slices.DeleteFunc(others, func(d delegation) bool { return d.message == "" })

@@ -85,9 +85,12 @@ func TestOfflineAsksAgents(t *testing.T) {
 		"Ask writer to rhyme, and ask researcher to look up.": {ask("writer", "rhyme"), ask("researcher", "look up")},
 		"Ask writer to ask researcher to look":                {ask("researcher", "look")},
 		"Ask writer to 1+1":                                   {ask("writer", "1+1")},
-		"Ask someone to compute 1+1":                          {sum},
-		"A task writer to be?":                                nil,
-		"Ask writer to ":                                      nil,
+		"Ask writer to rhyme. Then ask writer to sing, and then ask writer to stop": {
+			ask("writer", "rhyme"), ask("writer", "sing"), ask("writer", "stop"),
+		},
+		"Ask someone to compute 1+1": {sum},
+		"A task writer to be?":       nil,
+		"Ask writer to ":             nil,
 	} {
 		req := asked(text)
 		req.Tools = []Tool{{Name: "agent.researcher"}, {Name: "agent.writer"}, {Name: "calculator"}}

@@ -141,6 +141,9 @@ func stream(ctx context.Context, out io.Writer, client agentv1.AgentServiceClien
 }
 
 func show(out io.Writer, event *agentv1.RunEvent) {
+	if event.GetToolCallId() != "" {
+		return // an agent says it that was asked as a tool
+	}
 	switch e := event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
 		fmt.Fprint(out, e.TextDelta.GetText())
@@ -198,7 +201,7 @@ func watch(ctx context.Context, out io.Writer, client agentv1.AgentServiceClient
 		}
 		request.AfterSequence = event.GetSequence()
 		show(out, event)
-		ended = event.GetFinished() != nil
+		ended = event.GetFinished() != nil && event.GetToolCallId() == ""
 	}
 }
 

@@ -59,6 +59,7 @@ async function stream(client, request, onText) {
       throw new Error(`event ${event.sequence} (merged ${event.merged}) after ${sequence}`);
     }
     sequence = event.sequence;
+    if (event.tool_call_id) continue; // an agent says it that was asked as a tool
     switch (event.event) {
       case "text_delta":
         onText(event.text_delta.text);
@@ -84,6 +85,7 @@ async function task(client, request, onText) {
           throw new Error(`event ${event.sequence} (merged ${event.merged}) after ${after_sequence}`);
         }
         after_sequence = event.sequence;
+        if (event.tool_call_id) continue;
         if (event.event === "text_delta") onText(event.text_delta.text);
         if (event.event === "retrying") onText("\n[retrying]\n");
         if (event.event === "finished") return event.finished.result;

@@ -64,6 +64,8 @@ def stream(channel, request, on_text):
         if event.sequence != sequence + 1 + event.merged:
             raise RuntimeError(f"event {event.sequence} (merged {event.merged}) after {sequence}")
         sequence = event.sequence
+        if event.tool_call_id:  # an agent says it that was asked as a tool
+            continue
         kind = event.WhichOneof("event")
         if kind == "text_delta":
             on_text(event.text_delta.text)
@@ -85,6 +87,8 @@ def task(channel, request, on_text):
                 if event.sequence != watched.after_sequence + 1 + event.merged:
                     raise RuntimeError(f"event {event.sequence} (merged {event.merged}) after {watched.after_sequence}")
                 watched.after_sequence = event.sequence
+                if event.tool_call_id:
+                    continue
                 kind = event.WhichOneof("event")
                 if kind == "text_delta":
                     on_text(event.text_delta.text)

@@ -39,12 +39,19 @@ func newFoot(w io.Writer, dim bool, task *agentv1.Task) *foot {
 
 // learn takes from an event what the line says.
 func (f *foot) learn(event *agentv1.RunEvent) {
+	own := event.GetToolCallId() == ""
 	switch said := event.GetEvent().(type) {
 	case *agentv1.RunEvent_Started:
+		if !own {
+			return
+		}
 		f.status, f.began = "running", event.GetCreateTime().AsTime()
 	case *agentv1.RunEvent_Retrying:
 		f.status = fmt.Sprintf("running, try %d", said.Retrying.GetAttempt())
 	case *agentv1.RunEvent_IterationFinished:
+		if !own { // its usage is only a part
+			return
+		}
 		f.iteration, f.usage = said.IterationFinished.GetIteration(), said.IterationFinished.GetUsage()
 	case *agentv1.RunEvent_ApprovalRequested:
 		f.waiting++

@@ -97,7 +97,7 @@ func stream(ctx context.Context, conn grpc.ClientConnInterface, show view, reque
 		if err != nil {
 			return err
 		}
-		if finished := response.GetEvent().GetFinished(); finished != nil {
+		if finished := ownEnd(response.GetEvent()); finished != nil {
 			result = finished.GetResult()
 		}
 		if err := show.show(response.GetEvent()); err != nil {
@@ -108,6 +108,15 @@ func stream(ctx context.Context, conn grpc.ClientConnInterface, show view, reque
 		return exitError(exitFailed)
 	}
 	return nil
+}
+
+// ownEnd is the end of the run that an event tells of; nil if it tells of
+// something else, and of the end of an agent that was asked as a tool.
+func ownEnd(event *agentv1.RunEvent) *agentv1.RunFinished {
+	if event.GetToolCallId() != "" {
+		return nil
+	}
+	return event.GetFinished()
 }
 
 // outcome tells how a call failed, unless that was told, and makes an exit code of it.

@@ -26,7 +26,8 @@ type voice struct {
 	w      io.Writer
 	clean  bool // w is a terminal, which must not be given orders by a model
 	dim    bool
-	inLine bool // the last character was not the end of a line
+	inLine bool   // the last character was not the end of a line
+	indent string // begins each line
 }
 
 func newScreen(term terminal) *screen {
@@ -49,6 +50,13 @@ func isTerminal(w io.Writer) bool {
 
 // show implements view.
 func (s *screen) show(event *agentv1.RunEvent) error {
+	if indent := strings.Repeat("  ", depth(event)); indent != s.aside.indent {
+		s.aside.endLine()
+		s.aside.indent = indent
+	}
+	if event.GetToolCallId() != "" {
+		return s.showWithin(event)
+	}
 	switch event := event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
 		if s.settled {
@@ -59,6 +67,34 @@ func (s *screen) show(event *agentv1.RunEvent) error {
 	case *agentv1.RunEvent_ReasoningDelta:
 		s.answer.endLine()
 		return s.aside.say(event.ReasoningDelta.GetText())
+	case *agentv1.RunEvent_IterationFinished:
+		return s.settle()
+	case *agentv1.RunEvent_Retrying:
+		s.held.Reset()
+	case *agentv1.RunEvent_Finished:
+		return errors.Join(s.settle(), s.note(describeResult(event.Finished.GetResult())))
+	}
+	return s.tell(event)
+}
+
+// showWithin shows what an agent says and does that is asked as a tool: beside
+// the answer, which it is no part of.
+func (s *screen) showWithin(event *agentv1.RunEvent) error {
+	s.answer.endLine()
+	switch said := event.GetEvent().(type) {
+	case *agentv1.RunEvent_TextDelta:
+		return s.aside.say(said.TextDelta.GetText())
+	case *agentv1.RunEvent_ReasoningDelta:
+		return s.aside.say(said.ReasoningDelta.GetText())
+	case *agentv1.RunEvent_Finished:
+		return s.note(describeResult(said.Finished.GetResult()))
+	}
+	return s.tell(event)
+}
+
+// tell notes what is done.
+func (s *screen) tell(event *agentv1.RunEvent) error {
+	switch event := event.GetEvent().(type) {
 	case *agentv1.RunEvent_ToolCallStarted:
 		call := event.ToolCallStarted
 		return s.note("→ " + call.GetTool() + " " + call.GetArgumentsJson())
@@ -68,15 +104,18 @@ func (s *screen) show(event *agentv1.RunEvent) error {
 		return s.note("? " + describeRequest(event.ApprovalRequested))
 	case *agentv1.RunEvent_ApprovalResolved:
 		return s.note("! " + describeDecision(event.ApprovalResolved))
-	case *agentv1.RunEvent_IterationFinished:
-		return s.settle()
 	case *agentv1.RunEvent_Retrying:
-		s.held.Reset()
 		return s.note("↻ " + event.Retrying.GetReason() + "; what it said is void")
-	case *agentv1.RunEvent_Finished:
-		return errors.Join(s.settle(), s.note(describeResult(event.Finished.GetResult())))
 	}
 	return nil
+}
+
+// depth is within how many tool calls an event has happened.
+func depth(event *agentv1.RunEvent) int {
+	if event.GetToolCallId() == "" {
+		return 0
+	}
+	return strings.Count(event.GetToolCallId(), "/") + 1
 }
 
 // speak says a piece of the answer.
@@ -119,12 +158,29 @@ func (v *voice) say(text string) error {
 	if text == "" {
 		return nil
 	}
+	text = v.indented(text)
 	v.inLine = !strings.HasSuffix(text, "\n")
 	if v.dim {
 		text = "\x1b[2m" + text + "\x1b[0m"
 	}
 	_, err := io.WriteString(v.w, text)
 	return err
+}
+
+// indented is text with the indent before each line that begins in it.
+func (v *voice) indented(text string) string {
+	if v.indent == "" {
+		return text
+	}
+	whole := strings.HasSuffix(text, "\n")
+	text = strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n"+v.indent)
+	if !v.inLine {
+		text = v.indent + text
+	}
+	if whole {
+		text += "\n"
+	}
+	return text
 }
 
 func (v *voice) endLine() {

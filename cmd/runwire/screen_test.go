@@ -66,6 +66,63 @@ calculate
 	}
 }
 
+// What agents say and do that are asked as tools is beside the answer, and
+// further in the deeper they are.
+func TestTheScreenOfAgents(t *testing.T) {
+	t.Parallel()
+	within := func(id string, event *agentv1.RunEvent) *agentv1.RunEvent {
+		event.ToolCallId = id
+		return event
+	}
+	call := func(tool string) *agentv1.RunEvent {
+		return &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallStarted{ToolCallStarted: &agentv1.ToolCallStarted{
+			Tool: tool, ArgumentsJson: "{}",
+		}}}
+	}
+	done := func(tool, output string) *agentv1.RunEvent {
+		return &agentv1.RunEvent{Event: &agentv1.RunEvent_ToolCallFinished{ToolCallFinished: &agentv1.ToolCallFinished{
+			Tool: tool, Output: output, Latency: durationpb.New(time.Second),
+		}}}
+	}
+	end := func() *agentv1.RunEvent {
+		return &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{Finished: &agentv1.RunFinished{Result: &agentv1.RunResult{Success: true}}}}
+	}
+	iteration := &agentv1.RunEvent{Event: &agentv1.RunEvent_IterationFinished{IterationFinished: &agentv1.IterationFinished{}}}
+	var out, both bytes.Buffer
+	s := newScreen(terminal{out: &out, err: &both})
+	s.settled = true
+	for _, event := range []*agentv1.RunEvent{
+		says("Let me ask."), call("agent.a"),
+		within("x", &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{}}}),
+		within("x", reasons("Hm.")), within("x", call("agent.b")),
+		within("x/y", says("One\ntwo")), within("x/y", says(" three\n")), within("x/y", end()),
+		within("x", done("agent.b", "1 2 3")), within("x", iteration), within("x", says("Well.")),
+		done("agent.a", "Well."), says(" So."), end(),
+	} {
+		if err := s.show(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.close()
+	want := `→ agent.a {}
+  Hm.
+  → agent.b {}
+    One
+    two three
+    0 tokens (0 in, 0 out), cost unknown, 0 ms
+  ← agent.b 1 2 3 (1 s)
+  Well.
+← agent.a Well. (1 s)
+0 tokens (0 in, 0 out), cost unknown, 0 ms
+`
+	if got := both.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := out.String(); got != "Let me ask. So.\n" && got != "Let me ask. So." {
+		t.Errorf("the answer is %q", got)
+	}
+}
+
 func TestTheScreenOfAFile(t *testing.T) {
 	t.Parallel()
 	var out, said bytes.Buffer

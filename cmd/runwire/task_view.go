@@ -84,7 +84,7 @@ func (v *taskView) show(event *agentv1.RunEvent) error {
 	return v.above(func() error {
 		switch {
 		case v.foot == nil:
-		case event.GetFinished() != nil:
+		case ownEnd(event) != nil:
 			v.foot = nil
 		default:
 			v.foot.learn(event)

@@ -81,7 +81,7 @@ func (w *watcher) follow(ctx context.Context) (*agentv1.RunResult, error) {
 		if err := w.show.show(event); err != nil {
 			return nil, fmt.Errorf("show the task: %w", err)
 		}
-		if finished := event.GetFinished(); finished != nil {
+		if finished := ownEnd(event); finished != nil {
 			return finished.GetResult(), nil
 		}
 	}
