@@ -165,12 +165,14 @@ func TestTheExamplesOfToolsAreRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(data), "```yaml\n")
-	example, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("there is no example")
+	parts := strings.Split(string(data), "```yaml\n")
+	if len(parts) != 3 {
+		t.Fatalf("there are %d examples", len(parts)-1)
 	}
-	mustParse(t, example, "SEARCH_TOKEN", "s3cret")
+	for _, rest := range parts[1:] {
+		example, _, _ := strings.Cut(rest, "```")
+		mustParse(t, example, "SEARCH_TOKEN", "s3cret")
+	}
 }
 
 func TestToolsOfServers(t *testing.T) {

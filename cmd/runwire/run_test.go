@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -78,6 +80,36 @@ func TestRunAnswersInThisProcess(t *testing.T) {
 				t.Errorf("err is\n%s\nwant %s", said, tc.said)
 			}
 		})
+	}
+}
+
+// The session in docs/tools.md is what its example does, but for times.
+func TestRunAsksAgentsAsDocumented(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../docs/tools.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "## Agents\n")
+	_, example, _ := strings.Cut(rest, "```yaml\n")
+	example, rest, _ = strings.Cut(example, "```")
+	_, session, _ := strings.Cut(rest, "$ runwire run \"")
+	session, _, _ = strings.Cut(session, "```")
+	message, shown, found := strings.Cut(session, "\"\n")
+	if !found {
+		t.Fatal("there is no session")
+	}
+	file := filepath.Join(t.TempDir(), "runwire.yaml")
+	if err := os.WriteFile(file, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, said := runwire(t, "", "run", "--config", file, message)
+	lines := strings.SplitAfter(said, "\n")
+	took := regexp.MustCompile(`[0-9.]+ m?s`)
+	last := max(len(lines)-2, 0) // of what is said, what the run took
+	got := took.ReplaceAllString(strings.Join(lines[:last], "")+out+strings.Join(lines[last:], ""), "…")
+	if want := took.ReplaceAllString(shown, "…"); code != exitOK || got != want {
+		t.Errorf("exit code %d, got\n%s\nwant\n%s", code, got, want)
 	}
 }
 
