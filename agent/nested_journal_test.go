@@ -302,9 +302,16 @@ func TestACallCannotWaitWithinAnAgent(t *testing.T) {
 	}
 }
 
-// delegator is a spender that asks the agents that it has, until it is short of
+// delegator is a model that asks the agents that it has, until it is short of
 // room.
-type delegator struct{ spender }
+type delegator struct {
+	t     *rapid.T
+	calls int
+}
+
+func (*delegator) Name() string { return "test/delegator" }
+
+func (*delegator) InputTokens(req *model.Request) int64 { return 10 + 25*int64(len(req.Messages)) }
 
 func (d *delegator) Generate(_ context.Context, req *model.Request, speak func(model.Delta)) (model.Reply, error) {
 	d.calls++
@@ -332,7 +339,7 @@ func TestNoTreePassesItsBudget(t *testing.T) {
 		money := func(name string, least, most model.Money) model.Money {
 			return model.Money(rapid.Int64Range(int64(least), int64(most)).Draw(rt, name))
 		}
-		m, byMoney := &delegator{spender{t: rt}}, rapid.Bool().Draw(rt, "bound by money")
+		m, byMoney := &delegator{t: rt}, rapid.Bool().Draw(rt, "bound by money")
 		names := []string{"default", "b", "c", "d"}
 		byName := map[string]*agent.Agent{}
 		agents := make([]agent.Agent, len(names))
@@ -352,7 +359,7 @@ func TestNoTreePassesItsBudget(t *testing.T) {
 			}
 			agents[i], byName[name] = a, &agents[i]
 		}
-		runner, err := agent.NewRunner(agent.Config{Agents: agents, Prices: model.Prices{"test/spender": {
+		runner, err := agent.NewRunner(agent.Config{Agents: agents, Prices: model.Prices{"test/delegator": {
 			Input: money("input", 0, 20*model.Dollar), Output: money("output price", model.Dollar, 30*model.Dollar),
 		}}})
 		if err != nil {

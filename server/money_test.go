@@ -60,7 +60,7 @@ func gambles(ctx context.Context, db *store.DB, seed uint64, calls int) (told mo
 		told += exact(result.GetUsage())
 		made += result.GetUsage().GetLlmCalls()
 		calls -= len(run.Calls())
-		rows = append(rows, tasks.UsageRows("acme", "ann", "default", run.ID(), run.Calls())...)
+		rows = append(rows, tasks.UsageRows("acme", "ann", run.ID(), run.Calls())...)
 		if len(rows) < 2000 && calls > 0 {
 			continue
 		}
