@@ -91,8 +91,7 @@ func tooMuchSpent(spent *agent.SpentError) *interceptors.Error {
 	for i, limit := range spent.Limits {
 		violations[i] = &errdetails.QuotaFailure_Violation{Subject: limit.Subject, Description: limit.Description}
 	}
-	message := fmt.Sprintf("%v; retry in %v", spent, spent.RetryAfter.Round(time.Second))
-	return interceptors.ResourceExhausted(message, spent.RetryAfter, violations...)
+	return interceptors.ResourceExhausted(spent.Error(), spent.RetryAfter, violations...)
 }
 
 // invalid says what is wrong with one field of a request.

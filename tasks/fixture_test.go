@@ -39,7 +39,8 @@ type house struct {
 	// sole: replicas that are started have the store for themselves.
 	sole bool
 	// loseEnd is lose for the writes that end a task or hand it back.
-	loseEnd func() bool
+	loseEnd   func() bool
+	allowance func(tenant, user, key string) agent.Allowance // nil is none
 }
 
 // newHouse opens everything for real: a SQLite file and an embedded NATS.
@@ -141,6 +142,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
 		Store: lossy{h.store, h.lose, h.loseEnd, h.die}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Allowance: h.allowance,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))
 	r.stop = stop
