@@ -172,6 +172,26 @@ func (b books) read(ctx context.Context, t *testing.T) map[string]*account {
 	return all
 }
 
+// auditSpend holds what stands against spend limits against what was used, once
+// no call is made any more: whoever was struck has left no reservation behind,
+// and nothing was settled twice.
+func (b books) auditSpend(ctx context.Context, t *testing.T) {
+	t.Helper()
+	const money = `SELECT (SELECT sum(settled_nano) FROM spend), (SELECT sum(reserved_nano) FROM spend),
+		(SELECT count(*) FROM reservations), (SELECT sum(cost_nano) FROM usage)`
+	err := b.each(ctx, money, func(rows *sql.Rows) error {
+		var settled, reserved, left, used int64
+		err := rows.Scan(&settled, &reserved, &left, &used)
+		if settled != used || reserved != 0 || left != 0 {
+			t.Errorf("%d is settled and %d used, %d is still reserved by %d", settled, used, reserved, left)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // log takes the next event of a task: how many deltas it joins, their lengths,
 // and the event.
 func (a *account) log(payload []byte) error {

@@ -159,6 +159,8 @@ providers:
   test: {type: openai, base_url: %q, max_retries: 0}
 agents:
   default: {model: test/m, tools: [calculator], max_iterations: 10}
+limits:
+  per_user: {cost_usd_per_day: 1000}
 prices:
   test/m: {input: 1, output: 2}
 `, model+"/v1")

@@ -272,6 +272,7 @@ func (f *field) audit(users []*user) {
 			f.t.Error(fault)
 		}
 	}
+	f.books.auditSpend(f.t.Context(), f.t)
 	calls, asked, whole := 0, 0, 0
 	for _, a := range accounts {
 		calls += a.calls
