@@ -268,8 +268,10 @@ func TestAnAgentThatIsAskedWaitsForAPerson(t *testing.T) {
 			if err != nil || result.GetContent() != "So." || result.GetUsage().GetLlmCalls() != 6 {
 				t.Errorf("got %v, %v", result, err)
 			}
-			want := append(test.events, "a: done agent.clerk", "a: iteration", "a: text", "a: iteration", "a: finished",
-				"done agent.lead", "done mail", "iteration", "text", "iteration", "finished")
+			want := slices.Concat(test.events, []string{
+				"a: done agent.clerk", "a: iteration", "a: text", "a: iteration", "a: finished",
+				"done agent.lead", "done mail", "iteration", "text", "iteration", "finished",
+			})
 			if diff := cmp.Diff(want, within(events)); diff != "" {
 				t.Error(diff)
 			}

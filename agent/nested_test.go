@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -43,8 +44,7 @@ func (p *player) Generate(ctx context.Context, req *model.Request, speak func(mo
 
 // asks is a call that asks an agent.
 func asks(id, name, message string) model.ToolCall {
-	arguments, _ := json.Marshal(map[string]string{"message": message})
-	return model.ToolCall{ID: id, Name: agent.ToolName(name), Arguments: string(arguments)}
+	return model.ToolCall{ID: id, Name: agent.ToolName(name), Arguments: fmt.Sprintf(`{"message":%q}`, message)}
 }
 
 // named is an agent with generous limits that may ask others.
@@ -311,6 +311,33 @@ func TestAnEndReachesTheAgentsThatAreAsked(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Agents that are asked are paid for out of the run's allowance, too: each of
+// their calls is reserved under the id by which it is accounted for.
+func TestAgentsThatAreAskedShareTheAllowance(t *testing.T) {
+	t.Parallel()
+	boss := plays("test/priced", turn{calls: []model.ToolCall{asks("x", "scout", "Look.")}, usage: used(10, 1)}, turn{say: []string{"So."}, usage: used(10, 1)})
+	scout := plays("test/priced", turn{say: []string{"Yes."}, usage: used(10, 1)})
+	for left, want := range map[model.Money]int{model.Dollar: 3, 0: 1} {
+		p := &purse{left: left}
+		run, err := newRunner(t, agent.Config{
+			Agents: []agent.Agent{named("default", boss, "scout"), named("scout", scout)}, Prices: prices,
+		}).NewRun(agent.Request{RunID: "run_1", Message: "Go.", Allowance: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = run.Execute(t.Context(), nil)
+		calls := run.Calls()
+		if len(p.asked) != want || len(calls) != want && left > 0 {
+			t.Fatalf("with %d left, %d calls are reserved, %d made", left, len(p.asked), len(calls))
+		}
+		for i, call := range calls {
+			if call.ID != p.asked[i].CallID || !call.Reserved || len(p.asked[i].Ended) != i {
+				t.Errorf("%+v was reserved as %+v", call, p.asked[i])
+			}
+		}
 	}
 }
 
