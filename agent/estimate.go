@@ -177,7 +177,8 @@ func (e *estimator) within(calls int64, u model.Usage) forecast {
 			*tokens = int64(float64(*tokens) * part)
 		}
 	}
-	return forecast{calls: min(calls, e.iterations), usage: u, cost: min(e.price.Cost(u), e.cost)}
+	price := e.price.At(u.InputTokens / max(calls, 1)) // of each call, not of their sum
+	return forecast{calls: min(calls, e.iterations), usage: u, cost: min(price.Cost(u), e.cost)}
 }
 
 // costs are what the forecasts cost, the least first.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -302,5 +303,34 @@ func TestAnEstimateOfAnAgentThatIsNone(t *testing.T) {
 	_, err := runner.Estimate(t.Context(), "nobody", "Hi", 0, nil)
 	if unknown := (*agent.UnknownAgentError)(nil); !errors.As(err, &unknown) || unknown.Name != "nobody" {
 		t.Errorf("got error %v", err)
+	}
+}
+
+// Calls that are short each are not long together.
+func TestTheCallsOfARunArePricedOneByOne(t *testing.T) {
+	t.Parallel()
+	price := model.Price{Input: model.Dollar, CachedInput: model.Dollar, CacheWrite: model.Dollar}
+	price = price.WhenAbove(1000, model.Price{Input: 10 * model.Dollar, CachedInput: 10 * model.Dollar, CacheWrite: 10 * model.Dollar})
+	a := anAgent(&script{name: "test/m"})
+	a.MaxTokens, a.MaxCost = 1_000_000, 100*model.Dollar
+	runner := newRunner(t, agent.Config{Agents: []agent.Agent{a}, Prices: model.Prices{"test/m": price}})
+	past := slices.Repeat([]agent.PastRun{{Calls: 1, InputTokens: 900, FirstInputTokens: 900}}, 9)
+	for _, history := range []int64{0, 5000} {
+		got, err := runner.Estimate(t.Context(), "", words(300), history, past)
+		if err != nil {
+			t.Fatal(err)
+		}
+		each := model.Dollar
+		if got.InputTokens > 1000 {
+			each = 10 * model.Dollar
+		}
+		if want := each * model.Money(got.InputTokens) / 1_000_000; got.Cost != want {
+			t.Errorf("%d tokens cost %s, want %s", got.InputTokens, got.Cost, want)
+		}
+	}
+	past = slices.Repeat([]agent.PastRun{{Calls: 5, InputTokens: 1500, FirstInputTokens: 300}}, 9)
+	got, err := runner.Estimate(t.Context(), "", words(300), 0, past)
+	if want := model.Dollar * model.Money(got.InputTokens) / 1_000_000; err != nil || got.InputTokens < 1500 || got.Cost != want {
+		t.Errorf("%d tokens of five calls cost %s, want %s, %v", got.InputTokens, got.Cost, want, err)
 	}
 }

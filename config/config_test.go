@@ -145,6 +145,17 @@ func TestAPriceOfInputIsAlsoThatOfTheCache(t *testing.T) {
 	})
 }
 
+func TestALongPromptHasAPriceOfItsOwn(t *testing.T) {
+	t.Parallel()
+	file := mustParse(t, "prices: {offline: {input: 1, output: 2, above: {tokens: 200_000, input: 2, cached_input: 0.50, output: 3}}}")
+	equal(t, file.Prices["offline"], model.Price{
+		Input: model.Dollar, CachedInput: model.Dollar, CacheWrite: model.Dollar, Output: 2 * model.Dollar,
+		Above: model.LongPrice{
+			Tokens: 200_000, Input: 2 * model.Dollar, CachedInput: model.Dollar / 2, CacheWrite: 2 * model.Dollar, Output: 3 * model.Dollar,
+		},
+	})
+}
+
 func TestBuiltInProvidersCanBeChanged(t *testing.T) {
 	t.Parallel()
 	env := []string{

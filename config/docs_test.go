@@ -40,11 +40,11 @@ func TestTheExamplesInTheDocumentationAreRight(t *testing.T) {
 func TestTheFirstExampleHasEverything(t *testing.T) {
 	t.Parallel()
 	file := mustParse(t, examples(t)[0], "LOCAL_API_KEY", "s3cret", "CLAUDE_API_KEY", "s3cret", "RUNWIRE_WEBHOOK_SECRET", okSecret)
-	price := file.Prices["openai/gpt-4o-mini"]
+	price := file.Prices["openai/gpt-5.4"]
 	provider := find(file.Providers, "claude")
 	agent, offline := file.Agents[0], file.Agents[1].OfflineOptions
 	agent.OfflineOptions = offline
-	for _, part := range []any{agent, offline, provider, file.Keys[0], file.Limits.PerUser, file.Limits.Global, file.Memory, price} {
+	for _, part := range []any{agent, offline, provider, file.Keys[0], file.Limits.PerUser, file.Limits.Global, file.Memory, price, price.Above} {
 		v := reflect.ValueOf(part)
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -69,6 +69,7 @@ func TestEveryKeyIsInTheTables(t *testing.T) {
 		"webhooks":  "webhooks: {zzz: 1}",
 		"memory":    "memory: {zzz: 1}",
 		"prices":    "prices: {offline: {input: 1, output: 1, zzz: 1}}",
+		"above.":    "prices: {offline: {input: 1, output: 1, above: {tokens: 1, input: 1, output: 1, zzz: 1}}}",
 	} {
 		_, names, _ := strings.Cut(mistakesIn(t, file), "choose from ")
 		for name := range strings.SplitSeq(names, ", ") {

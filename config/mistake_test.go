@@ -157,6 +157,8 @@ func TestEachMistake(t *testing.T) {
 		{"a limit that is a number", "limits: {global: 5}", "1:18: limits.global: wants keys with values, not a single value"},
 
 		{"a price without its parts", "prices: {offline: {}}", "1:10: prices.offline: has no input; add it, in US dollars a million tokens\n1:10: prices.offline: has no output; add it, in US dollars a million tokens"},
+		{"a price above nothing", "prices: {offline: {input: 1, output: 1, above: {input: 2}}}", "1:41: prices.offline.above: has no output; add it, in US dollars a million tokens\n1:41: prices.offline.above: has no tokens; add how many a call reads more than, such as 200_000"},
+		{"a price above no tokens", "prices: {offline: {input: 1, output: 1, above: {tokens: 0, input: 2, output: 2}}}", "1:57: prices.offline.above.tokens: wants 1 to 1000000000, not 0"},
 		{"a price of no model", "prices: {gpt-4o: {input: 1, output: 1}}", `1:10: prices.gpt-4o: no provider is named in "gpt-4o"; ` + writeModel},
 		{"a price of no provider", "prices: {opena/x: {input: 1, output: 1}}", `1:10: prices.opena/x: no provider "opena"; did you mean "openai"?`},
 		{"a price with an exponent", "prices: {offline: {input: 1e2, output: 1}}", "1:27: prices.offline.input: wants US dollars such as 0.50, 0 to 1000, not 1e2"},

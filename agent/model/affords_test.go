@@ -18,6 +18,12 @@ func TestAffordsIsTheMostThatMoneyPaysFor(t *testing.T) {
 			Input: model.Money(drawn("input price")), CachedInput: model.Money(drawn("cached")),
 			CacheWrite: model.Money(drawn("write")), Output: model.Money(drawn("output price")),
 		}
+		if rapid.Bool().Draw(rt, "long prompts have a price") {
+			price.Above = model.LongPrice{
+				Tokens: drawn("long"), Input: model.Money(drawn("long input price")), CachedInput: model.Money(drawn("long cached")),
+				CacheWrite: model.Money(drawn("long write")), Output: model.Money(drawn("long output price")),
+			}
+		}
 		money, input := model.Money(drawn("money")), drawn("input")
 		most := price.Affords(money, input)
 		if most > 0 && most < math.MaxInt64 && price.Worst(input, most) > money {
@@ -37,10 +43,14 @@ func TestNoUsageCostsMoreThanTheWorst(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		price := func(name string) model.Money { return model.Money(rapid.Int64Range(0, 1e12).Draw(rt, name)) }
 		p := model.Price{Input: price("input"), CachedInput: price("cached"), CacheWrite: price("write"), Output: price("output")}
+		p.Above = model.LongPrice{
+			Tokens: rapid.Int64Range(0, 1e9).Draw(rt, "long"), Input: price("long input"), CachedInput: price("long cached"),
+			CacheWrite: price("long write"), Output: price("long output"),
+		}
 		u := model.Usage{InputTokens: rapid.Int64Range(0, 1e9).Draw(rt, "read"), OutputTokens: rapid.Int64Range(0, 1e9).Draw(rt, "said")}
 		u.CachedInputTokens = rapid.Int64Range(0, u.InputTokens).Draw(rt, "from the cache")
 		u.CacheWriteTokens = rapid.Int64Range(0, u.InputTokens-u.CachedInputTokens).Draw(rt, "to the cache")
-		if cost, worst := p.Cost(u), p.Worst(u.InputTokens, u.OutputTokens); cost > worst {
+		if cost, worst := p.Cost(u), p.Worst(u.InputTokens+rapid.Int64Range(0, 1e9).Draw(rt, "counted too many"), u.OutputTokens); cost > worst {
 			rt.Fatalf("it costs %d, and at worst %d", cost, worst)
 		}
 	})

@@ -26,12 +26,43 @@ type Price struct {
 	CachedInput Money
 	CacheWrite  Money
 	Output      Money
+	// Above is the price of calls with a long input.
+	Above LongPrice
+}
+
+// LongPrice is what all tokens of a call cost that reads more than Tokens; it
+// is none where Tokens is 0.
+type LongPrice struct {
+	Tokens      int64
+	Input       Money
+	CachedInput Money
+	CacheWrite  Money
+	Output      Money
+}
+
+// WhenAbove makes long the price of calls that read more than tokens.
+func (p Price) WhenAbove(tokens int64, long Price) Price {
+	p.Above = LongPrice{
+		Tokens: tokens, Input: long.Input, CachedInput: long.CachedInput, CacheWrite: long.CacheWrite, Output: long.Output,
+	}
+	return p
+}
+
+// At is the price of a call that reads input tokens, whatever it is of others.
+func (p Price) At(input int64) Price {
+	long := p.Above
+	if long.Tokens > 0 && input > long.Tokens {
+		return Price{Input: long.Input, CachedInput: long.CachedInput, CacheWrite: long.CacheWrite, Output: long.Output}
+	}
+	p.Above = LongPrice{}
+	return p
 }
 
 // Cost is the price of a call's tokens, rounded half up to a nano-dollar once.
 // What is too much for Money costs the most that Money holds, so that no
 // budget is passed by overflow; negative tokens cost nothing.
 func (p Price) Cost(u Usage) Money {
+	p = p.At(u.InputTokens)
 	const million = 1_000_000
 	hi, lo := uint64(0), uint64(million/2)
 	for _, part := range [...]struct {
@@ -55,11 +86,20 @@ func (p Price) Cost(u Usage) Money {
 	return Money(min(cost, math.MaxInt64))
 }
 
-// Worst is the most that a call can cost which reads input tokens, at their
-// dearest, and says output tokens.
+// Worst is the most that a call can cost which reads up to input tokens, at
+// their dearest, and says output tokens.
 func (p Price) Worst(input, output int64) Money {
-	p.Input = p.dearest()
-	return p.Cost(Usage{InputTokens: input, OutputTokens: output})
+	return p.worst(input).Cost(Usage{InputTokens: input, OutputTokens: output})
+}
+
+// worst is the dearest price of a call that reads up to input tokens, of which
+// Input is the dearest of all that is read.
+func (p Price) worst(input int64) Price {
+	short, long := p.At(0), p.At(input)
+	return Price{
+		Input:  max(short.Input, short.CachedInput, short.CacheWrite, long.Input, long.CachedInput, long.CacheWrite),
+		Output: max(short.Output, long.Output),
+	}
 }
 
 // Affords is how many output tokens money pays for in a call that reads input
@@ -67,13 +107,13 @@ func (p Price) Worst(input, output int64) Money {
 // alone costs more. What is free can be had without money.
 func (p Price) Affords(money Money, input int64) int64 {
 	const million = 1_000_000
-	dearest := p.dearest()
+	worst := p.worst(input)
 	switch {
-	case dearest <= 0 && p.Output <= 0:
+	case worst.Input <= 0 && worst.Output <= 0:
 		return math.MaxInt64
 	case money < 0 || p.Worst(input, 0) > money:
 		return 0
-	case p.Output <= 0:
+	case worst.Output <= 0:
 		return math.MaxInt64
 	}
 	// A cost rounds to money at most if its millionths are less than half a
@@ -81,20 +121,18 @@ func (p Price) Affords(money Money, input int64) int64 {
 	hi, lo := bits.Mul64(uint64(money), million)
 	lo, carry := bits.Add64(lo, million/2-1, 0)
 	hi += carry
-	inputHi, inputLo := bits.Mul64(uint64(max(input, 0)), uint64(max(dearest, 0)))
+	inputHi, inputLo := bits.Mul64(uint64(max(input, 0)), uint64(max(worst.Input, 0)))
 	lo, borrow := bits.Sub64(lo, inputLo, 0)
 	hi, borrow = bits.Sub64(hi, inputHi, borrow)
 	if borrow > 0 { // both cost the most that Money holds
 		return 0
 	}
-	if hi >= uint64(p.Output) {
+	if hi >= uint64(worst.Output) {
 		return math.MaxInt64
 	}
-	tokens, _ := bits.Div64(hi, lo, uint64(p.Output))
+	tokens, _ := bits.Div64(hi, lo, uint64(worst.Output))
 	return int64(min(tokens, math.MaxInt64))
 }
-
-func (p Price) dearest() Money { return max(p.Input, p.CachedInput, p.CacheWrite) }
 
 // FromUSD is an amount of dollars to the nano-dollar below. Amounts too large to
 // count, and the smallest that is not nothing, keep their meaning: a limit that

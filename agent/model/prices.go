@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -73,6 +74,10 @@ type priceText struct {
 	CachedInput string `yaml:"cached_input"`
 	CacheWrite  string `yaml:"cache_write"`
 	Output      string `yaml:"output"`
+	// Above is the price of calls with a long input; nil for none.
+	Above *priceText `yaml:"above"`
+	// Tokens is how many an input must have more of, for the price that is Above.
+	Tokens int64 `yaml:"tokens"`
 }
 
 func (t priceText) price() (Price, error) {
@@ -95,7 +100,14 @@ func (t priceText) price() (Price, error) {
 		}
 		*field.to = money
 	}
-	return price, nil
+	if t.Above == nil {
+		return price, nil
+	}
+	long, err := t.Above.price()
+	if err != nil || t.Above.Tokens <= 0 {
+		return Price{}, fmt.Errorf("above %d tokens: %w", t.Above.Tokens, cmp.Or(err, errors.New("there is none")))
+	}
+	return price.WhenAbove(t.Above.Tokens, long), nil
 }
 
 // ParseUSD reads an amount of US dollars such as "12" or "0.075", exactly: up to a

@@ -10,6 +10,10 @@ import (
 	"pgregory.net/rapid"
 )
 
+func rates(input, cachedInput, cacheWrite, output Money) Price {
+	return Price{Input: input, CachedInput: cachedInput, CacheWrite: cacheWrite, Output: output}
+}
+
 func TestDefaultPrices(t *testing.T) {
 	t.Parallel()
 	prices, err := DefaultPrices()
@@ -21,20 +25,20 @@ func TestDefaultPrices(t *testing.T) {
 		price Price
 		known bool
 	}{
-		{"openai/gpt-4o-mini", Price{150_000_000, 75_000_000, 150_000_000, 600_000_000}, true},
-		{"openai/gpt-4o-mini-2024-07-18", Price{150_000_000, 75_000_000, 150_000_000, 600_000_000}, true},
-		{"openai/gpt-4o-mini-20240718", Price{150_000_000, 75_000_000, 150_000_000, 600_000_000}, true},
-		{"openai/gpt-4o-2024-08-06", Price{2500_000_000, 1250_000_000, 2500_000_000, 10 * Dollar}, true},
-		{"openai/gpt-4o-2024-05-13", Price{5 * Dollar, 5 * Dollar, 5 * Dollar, 15 * Dollar}, true},
-		{"openai/gpt-5-nano", Price{50_000_000, 5_000_000, 50_000_000, 400_000_000}, true},
-		{"openai/gpt-6-sol", Price{2 * Dollar, 200_000_000, 2500_000_000, 10 * Dollar}, true},
-		{"anthropic/claude-haiku-5-5", Price{100_000_000, 10_000_000, 125_000_000, 500_000_000}, true},
-		{"anthropic/claude-haiku-4-5-20251001", Price{Dollar, 100_000_000, 1250_000_000, 5 * Dollar}, true},
-		{"anthropic/claude-opus-4-20250514", Price{15 * Dollar, 1500_000_000, 18_750_000_000, 75 * Dollar}, true},
-		{"anthropic/claude-3-5-haiku-latest", Price{800_000_000, 80_000_000, Dollar, 4 * Dollar}, true},
-		{"gemini/gemini-2.5-flash", Price{300_000_000, 30_000_000, 300_000_000, 2500_000_000}, true},
-		{"gemini/gemini-3.1-pro-preview", Price{2 * Dollar, 2 * Dollar, 2 * Dollar, 12 * Dollar}, true},
-		{"openai/text-embedding-3-small", Price{20_000_000, 20_000_000, 20_000_000, 0}, true},
+		{"openai/gpt-4o-mini", rates(150_000_000, 75_000_000, 150_000_000, 600_000_000), true},
+		{"openai/gpt-4o-mini-2024-07-18", rates(150_000_000, 75_000_000, 150_000_000, 600_000_000), true},
+		{"openai/gpt-4o-mini-20240718", rates(150_000_000, 75_000_000, 150_000_000, 600_000_000), true},
+		{"openai/gpt-4o-2024-08-06", rates(2500_000_000, 1250_000_000, 2500_000_000, 10*Dollar), true},
+		{"openai/gpt-4o-2024-05-13", rates(5*Dollar, 5*Dollar, 5*Dollar, 15*Dollar), true},
+		{"openai/gpt-5-nano", rates(50_000_000, 5_000_000, 50_000_000, 400_000_000), true},
+		{"openai/gpt-6-sol", rates(2*Dollar, 200_000_000, 2500_000_000, 10*Dollar), true},
+		{"anthropic/claude-haiku-5-5", rates(100_000_000, 10_000_000, 125_000_000, 500_000_000), true},
+		{"anthropic/claude-haiku-4-5-20251001", rates(Dollar, 100_000_000, 1250_000_000, 5*Dollar), true},
+		{"anthropic/claude-opus-4-20250514", rates(15*Dollar, 1500_000_000, 18_750_000_000, 75*Dollar), true},
+		{"anthropic/claude-3-5-haiku-latest", rates(800_000_000, 80_000_000, Dollar, 4*Dollar), true},
+		{"gemini/gemini-2.5-flash", rates(300_000_000, 30_000_000, 300_000_000, 2500_000_000), true},
+		{"gemini/gemini-3.1-pro-preview", rates(2*Dollar, 2*Dollar, 2*Dollar, 12*Dollar), true},
+		{"openai/text-embedding-3-small", rates(20_000_000, 20_000_000, 20_000_000, 0), true},
 		{"gemini/gemini-flash-latest", Price{}, false},
 		{"-latest", Price{}, false},
 		{OfflineName, Price{}, true},
@@ -46,7 +50,7 @@ func TestDefaultPrices(t *testing.T) {
 		{"", Price{}, false},
 	}
 	for _, tt := range tests {
-		if price, known := prices.Lookup(tt.name); price != tt.price || known != tt.known {
+		if price, known := prices.Lookup(tt.name); price.At(0) != tt.price || known != tt.known {
 			t.Errorf("Lookup(%q) = %+v, %v; want %+v, %v", tt.name, price, known, tt.price, tt.known)
 		}
 	}
@@ -67,7 +71,7 @@ func TestDefaultPrices(t *testing.T) {
 func TestPriceOfALine(t *testing.T) {
 	t.Parallel()
 	got, err := priceText{Input: "3", CachedInput: "0.30", CacheWrite: "3.75", Output: "15"}.price()
-	if want := (Price{3 * Dollar, 300_000_000, 3_750_000_000, 15 * Dollar}); err != nil || got != want {
+	if want := rates(3*Dollar, 300_000_000, 3_750_000_000, 15*Dollar); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	for field, text := range map[string]priceText{
@@ -103,11 +107,44 @@ func TestParseUSD(t *testing.T) {
 }
 
 // The cost is exact to the nano-dollar for all that fits, and never wraps.
+func TestALongPromptCostsMore(t *testing.T) {
+	t.Parallel()
+	prices, err := DefaultPrices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		model string
+		usage Usage
+		want  Money
+	}{
+		{"gemini/gemini-2.5-pro", Usage{InputTokens: 200_000, OutputTokens: 1000}, 260 * Dollar / 1000},
+		{"gemini/gemini-2.5-pro", Usage{InputTokens: 200_001, OutputTokens: 1000}, 515_002_500},
+		{"gemini/gemini-2.5-pro", Usage{InputTokens: 300_000, CachedInputTokens: 300_000}, 75 * Dollar / 1000},
+		{"openai/gpt-6-sol", Usage{InputTokens: 272_000}, 544 * Dollar / 1000},
+		{"openai/gpt-6-sol", Usage{InputTokens: 273_000, CacheWriteTokens: 273_000, OutputTokens: 1000}, 1380 * Dollar / 1000},
+		{"openai/gpt-5.4-mini", Usage{InputTokens: 300_000}, 225 * Dollar / 1000},
+	} {
+		price, known := prices.Lookup(tt.model)
+		if got := price.Cost(tt.usage); !known || got != tt.want {
+			t.Errorf("%s: %+v cost %s, want %s", tt.model, tt.usage, got, tt.want)
+		}
+	}
+	for name, price := range prices {
+		if long := price.Above; long.Tokens != 0 && (long.Input <= price.Input || long.Output <= price.Output || long.CachedInput > long.Input) {
+			t.Errorf("%s: a long prompt costs %+v, a short one %+v", name, long, price)
+		}
+	}
+	if _, err := (priceText{Input: "1", Output: "1", Above: &priceText{Input: "1", Output: "2"}}).price(); err == nil {
+		t.Error("a price above no number of tokens is taken")
+	}
+}
+
 func TestCostIsExact(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		amount := rapid.OneOf(rapid.Int64Range(0, 1e6), rapid.Int64Range(0, math.MaxInt64))
-		p := Price{Money(amount.Draw(t, "input")), Money(amount.Draw(t, "cached")), Money(amount.Draw(t, "write")), Money(amount.Draw(t, "output"))}
+		p := rates(Money(amount.Draw(t, "input")), Money(amount.Draw(t, "cached")), Money(amount.Draw(t, "write")), Money(amount.Draw(t, "output")))
 		plain, cached, write, output := amount.Draw(t, "n")/4, amount.Draw(t, "c")/4, amount.Draw(t, "w")/4, amount.Draw(t, "o")
 		u := Usage{InputTokens: plain + cached + write, CachedInputTokens: cached, CacheWriteTokens: write, OutputTokens: output}
 
@@ -127,7 +164,7 @@ func TestCostIsExact(t *testing.T) {
 
 func TestCostOfWhatCannotBeIsNotNegative(t *testing.T) {
 	t.Parallel()
-	p := Price{Dollar, Dollar, Dollar, Dollar}
+	p := rates(Dollar, Dollar, Dollar, Dollar)
 	if got := p.Cost(Usage{InputTokens: 1, CachedInputTokens: 2_000_000, OutputTokens: -5}); got != 2*Dollar {
 		t.Errorf("cost %d, want what the cached tokens cost", got)
 	}
