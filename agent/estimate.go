@@ -63,16 +63,20 @@ func (r *Runner) Estimate(ctx context.Context, name, message string, history int
 	if err != nil {
 		return Estimate{}, err
 	}
+	tools, err := c.toolsNow()
+	if err != nil {
+		return Estimate{}, err
+	}
 	first := &c.models[0]
 	prompt := model.EstimateInput(&model.Request{
-		System: c.SystemPrompt, Tools: c.tools.offered,
+		System: c.SystemPrompt, Tools: tools.offered,
 		Messages: []model.Message{{Role: model.RoleUser, Notes: r.notes(ctx, &c.Agent, message), Text: message}},
 	})
 	e := estimator{
 		prompt: prompt + min(history, c.HistoryTokens), price: first.price,
 		iterations: int64(c.MaxIterations), reply: c.MaxOutputTokens, tokens: c.MaxTokens, cost: c.MaxCost,
 	}
-	if len(c.tools.offered) == 0 {
+	if len(tools.offered) == 0 {
 		e.iterations = 1 // there is nothing that it could go on for
 	}
 	estimate := e.estimate(past)

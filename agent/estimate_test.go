@@ -13,6 +13,7 @@ import (
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/agent/tool"
 	"pgregory.net/rapid"
 )
 
@@ -332,5 +333,28 @@ func TestTheCallsOfARunArePricedOneByOne(t *testing.T) {
 	got, err := runner.Estimate(t.Context(), "", words(300), 0, past)
 	if want := model.Dollar * model.Money(got.InputTokens) / 1_000_000; err != nil || got.InputTokens < 1500 || got.Cost != want {
 		t.Errorf("%d tokens of five calls cost %s, want %s, %v", got.InputTokens, got.Cost, want, err)
+	}
+}
+
+// Tools that come and go are paid for with each call while they are there.
+func TestAnEstimateCountsTheToolsOfNow(t *testing.T) {
+	t.Parallel()
+	a := anAgent(&script{name: "test/m"})
+	s := &source{}
+	s.now.Store(&[]*tool.Tool{})
+	a.Sources = []tool.Source{s}
+	runner := newRunner(t, agent.Config{Agents: []agent.Agent{a}})
+	estimate := func() agent.Estimate {
+		got, err := runner.Estimate(t.Context(), "", "Hello?", 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	without := estimate()
+	s.now.Store(&[]*tool.Tool{aTool(t, "look", func(context.Context, json.RawMessage) (string, error) { return "", nil })})
+	with := estimate()
+	if without.Iterations != 1 || with.Iterations <= 1 || with.InputTokens/with.Iterations <= without.InputTokens {
+		t.Errorf("without a tool %+v, with one %+v", without, with)
 	}
 }
