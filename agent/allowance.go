@@ -29,7 +29,7 @@ type Reservation struct {
 	// Least pays for the input and one token of an answer, Most for all that the
 	// call may use.
 	Least, Most model.Money
-	// Within is how long the call may take.
+	// Within is how long the run may go on: then the call's usage is written.
 	Within time.Duration
 	// Ended are the run's calls whose usage is not written yet. It is known by
 	// now what they have cost.
@@ -76,11 +76,10 @@ func (r *Run) reserve(ctx context.Context, m *pricedModel, req *model.Request) *
 	if !r.metered(m) {
 		return nil
 	}
-	deadline, _ := ctx.Deadline() // see bound
 	most := m.price.Worst(r.room.input, r.room.output)
 	grant, err := r.allowance.Reserve(ctx, Reservation{
 		CallID: r.callID(r.root.budget.calls + 1), Least: max(m.price.Worst(r.room.input, 1), 1), Most: max(most, 1),
-		Within: time.Until(deadline), Ended: r.root.calls,
+		Within: time.Until(r.root.deadline), Ended: r.root.calls,
 	})
 	spent := (*SpentError)(nil)
 	switch {

@@ -30,6 +30,7 @@ type Run struct {
 	ended   func(*Run)
 
 	allowance Allowance // nil is none
+	deadline  time.Time // of the root: when it ends at last
 
 	root   *Run              // r itself, unless it is within a tool call of another
 	parent *Run              // nil for the root
@@ -221,6 +222,7 @@ func (r *Run) bound(ctx context.Context, begin time.Time) (context.Context, cont
 			deadline = early
 		}
 	}
+	r.deadline = deadline
 	return context.WithDeadlineCause(ctx, deadline, errTimeout)
 }
 
