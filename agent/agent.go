@@ -51,6 +51,9 @@ type Agent struct {
 	// HistoryTokens bounds what a run is told of its session, newest turns
 	// first. 0 is an agent without a memory: its runs have no session.
 	HistoryTokens int64
+	// SummaryModels sum up what lies before that, asked in order as Models are;
+	// none leaves it out. They want model.LeastSummaryWindow HistoryTokens.
+	SummaryModels []model.Model
 	// MemoryTokens bounds what a run is told of the notes about its user that go
 	// with its message, best first. 0 is nothing.
 	MemoryTokens int64
@@ -64,6 +67,8 @@ func (a *Agent) validate() error {
 		return fmt.Errorf("agent %q: no model", a.Name)
 	case a.MaxIterations <= 0, a.MaxOutputTokens <= 0, a.MaxTokens <= 0, a.MaxCost <= 0, a.Timeout <= 0:
 		return fmt.Errorf("agent %q: every limit must be positive", a.Name)
+	case len(a.SummaryModels) > 0 && a.HistoryTokens < model.LeastSummaryWindow:
+		return fmt.Errorf("agent %q: a summary wants a history of %d tokens at least", a.Name, model.LeastSummaryWindow)
 	}
 	return nil
 }

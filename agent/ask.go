@@ -39,7 +39,8 @@ func (r *Run) ask(ctx context.Context) *ending {
 		if attempt == 1 {
 			r.iterations++
 		}
-		spoke, err := r.attempt(ctx, m, req)
+		spoke, err := r.attempt(ctx, m, req, r.say)
+		r.spoke = r.spoke || err == nil
 		last := spoke || r.answerer == len(r.agent.models)-1
 		if end := r.keepReply(ctx, m, err, last); end != nil {
 			return end
@@ -129,9 +130,22 @@ func (r *Run) fallBack(ctx context.Context, attempt int32, err error) {
 	}})
 }
 
-// attempt asks one model once and books what that used, however it ended.
-// spoke is whether it has said anything.
-func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (spoke bool, err error) {
+// say takes a piece of the model's reply.
+func (r *Run) say(ctx context.Context, d model.Delta) {
+	r.spoke = true
+	if d.Text != "" {
+		r.said.WriteString(d.Text)
+		r.events.speak(ctx, r.within, d.Text, false)
+		return
+	}
+	r.events.speak(ctx, r.within, d.Reasoning, true)
+}
+
+// attempt asks one model once and books what that used, however it ended. Its
+// reply is r's, and goes to say as it comes; spoke is whether it has said anything.
+func (r *Run) attempt(
+	ctx context.Context, m *pricedModel, req *model.Request, say func(context.Context, model.Delta),
+) (spoke bool, err error) {
 	begin := time.Now()
 	c := chat{}
 	ctx, span := r.runner.telemetry.startChat(ctx, r.span, m, req)
@@ -144,21 +158,12 @@ func (r *Run) attempt(ctx context.Context, m *pricedModel, req *model.Request) (
 			return
 		}
 		if c.firstChunk == 0 {
-			r.spoke = true
 			c.firstChunk = max(time.Since(begin), 1)
 		}
-		if d.Text != "" {
-			r.said.WriteString(d.Text)
-			r.events.speak(ctx, r.within, d.Text, false)
-			return
-		}
-		r.events.speak(ctx, r.within, d.Reasoning, true)
+		say(ctx, d)
 	})
 	if patience < 0 {
 		c.err, r.reply.Stop, r.reply.ToolCalls = nil, model.StopLength, nil
-	}
-	if c.err == nil {
-		r.spoke = true
 	}
 	c.latency = time.Since(begin)
 	c.cost, c.priced = r.spend(m, r.reply.Usage)

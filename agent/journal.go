@@ -23,6 +23,8 @@ type Journal interface {
 type Step struct {
 	// Model is a model call that has ended.
 	Model *ModelStep `json:"model,omitempty"`
+	// Summary is a call for a summary of the session that has ended.
+	Summary *SummaryStep `json:"summary,omitempty"`
 	// Begun is the id of a tool call that was about to be made and must not be
 	// made twice.
 	Begun string `json:"begun,omitempty"`
@@ -53,6 +55,17 @@ type ModelStep struct {
 	Text string `json:"text,omitempty"`
 	// Reply is what else came of it.
 	Reply model.Reply `json:"reply"`
+}
+
+// SummaryStep is a call for a summary of the session that has ended.
+type SummaryStep struct {
+	// Model is the name of the one that was asked.
+	Model string `json:"model"`
+	// Messages is how many the summary stands for, from the session's first.
+	Messages int64 `json:"messages"`
+	// Text is the summary; empty where none came.
+	Text  string      `json:"text,omitempty"`
+	Usage model.Usage `json:"usage"`
 }
 
 // ToolStep is a tool call that has ended.
@@ -159,6 +172,16 @@ func (p *past) modelStep() *ModelStep {
 	step := p.steps[0].Model
 	p.steps = p.steps[1:]
 	return step
+}
+
+// summarySteps takes the steps of summaries, which come before all others.
+func (p *past) summarySteps() []*SummaryStep {
+	var taken []*SummaryStep
+	for len(p.steps) > 0 && p.steps[0].Summary != nil {
+		taken = append(taken, p.steps[0].Summary)
+		p.steps = p.steps[1:]
+	}
+	return taken
 }
 
 // toolSteps is what was done about a reply's tool calls, by their ids.

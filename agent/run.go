@@ -27,6 +27,8 @@ type Run struct {
 	journal Journal
 	lastTry bool
 	memory  tool.Memory // nil is the context's
+	older   *model.Older
+	summary SummaryKeeper
 	ended   func(*Run)
 
 	allowance Allowance // nil is none
@@ -140,6 +142,9 @@ func (r *Run) play(ctx context.Context) *ending {
 	r.messages = append(r.messages, model.Message{
 		Role: model.RoleUser, Notes: r.runner.notes(ctx, &r.agent.Agent, r.request), Text: r.request,
 	})
+	if end := r.summarize(ctx); end != nil {
+		return end
+	}
 	return r.loop(ctx)
 }
 

@@ -69,6 +69,7 @@ type configured struct {
 	nesting int           // how deep they ask on; 1 for an agent that asks none, 0 is not known yet
 	tools   toolset
 	models  []pricedModel
+	summing []pricedModel
 	metrics *agentMetrics
 	mixed   atomic.Pointer[mixture]
 }
@@ -113,13 +114,17 @@ func configure(a Agent, prices model.Prices) (*configured, error) {
 		return nil, err
 	}
 	c := &configured{Agent: a, metrics: newAgentMetrics(a.Name)}
-	for _, m := range a.Models {
-		price, priced := prices.Lookup(m.Name())
-		c.models = append(c.models, pricedModel{
-			Model: m, price: price, priced: priced, metrics: newModelMetrics(a.Name, m.Name()),
-		})
-	}
+	c.models, c.summing = priceModels(a.Name, a.Models, prices), priceModels(a.Name, a.SummaryModels, prices)
 	return c, nil
+}
+
+func priceModels(agentName string, models []model.Model, prices model.Prices) []pricedModel {
+	all := make([]pricedModel, len(models))
+	for i, m := range models {
+		price, priced := prices.Lookup(m.Name())
+		all[i] = pricedModel{Model: m, price: price, priced: priced, metrics: newModelMetrics(agentName, m.Name())}
+	}
+	return all
 }
 
 // Agents returns the configured agents, by name.
@@ -158,6 +163,9 @@ func (r *Runner) Spent(name string, steps []Step) *agentv1.Usage {
 		if step.Model != nil {
 			spent.spend(r.asked(cmp.Or(step.Model.Agent, name), step.Model.Model), step.Model.Reply.Usage)
 		}
+		if step.Summary != nil {
+			spent.spend(r.asked(name, step.Summary.Model), step.Summary.Usage)
+		}
 	}
 	return spent.usage()
 }
@@ -169,11 +177,22 @@ func (r *Runner) asked(agent, name string) *pricedModel {
 	if !ok {
 		return &pricedModel{}
 	}
-	return &c.models[c.modelIndex(name)]
+	return c.known(name)
 }
 
 func (c *configured) modelIndex(name string) int {
 	return max(0, slices.IndexFunc(c.models, func(m pricedModel) bool { return m.Name() == name }))
+}
+
+// known is the agent's model of that name, or the one that sums up; the agent's
+// first, if it is the agent's no longer.
+func (c *configured) known(name string) *pricedModel {
+	for _, models := range [...][]pricedModel{c.models, c.summing} {
+		if i := slices.IndexFunc(models, func(m pricedModel) bool { return m.Name() == name }); i >= 0 {
+			return &models[i]
+		}
+	}
+	return &c.models[0]
 }
 
 // Request is what a caller asks for.
@@ -197,6 +216,10 @@ type Request struct {
 	RunID string
 	// History is what was said in the session before.
 	History []model.Message
+	// Older is what was said before History; nil is nothing.
+	Older *model.Older
+	// Summaries keeps what an agent with SummaryModels makes of Older; nil keeps nothing.
+	Summaries SummaryKeeper
 	// Timeout takes the place of the agent's; 0 leaves it.
 	Timeout time.Duration
 	// Journal keeps the run's steps; nil is a run that ends with its caller.
@@ -252,6 +275,8 @@ func (r *Runner) NewRun(req Request) (*Run, error) {
 		journal:  req.Journal,
 		lastTry:  req.LastTry,
 		memory:   req.Memory,
+		older:    req.Older,
+		summary:  req.Summaries,
 		ended:    req.Ended,
 		messages: slices.Clone(req.History),
 		history:  len(req.History),

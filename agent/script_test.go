@@ -167,6 +167,8 @@ func kinds(events []*agentv1.RunEvent) []string {
 			name = "call " + e.GetToolCallStarted().GetTool()
 		case *agentv1.RunEvent_ToolCallFinished:
 			name = "done " + e.GetToolCallFinished().GetTool()
+		case *agentv1.RunEvent_HistorySummarized:
+			name = "summary"
 		case *agentv1.RunEvent_ApprovalRequested:
 			name = "ask " + e.GetApprovalRequested().GetTool()
 		case *agentv1.RunEvent_IterationFinished:

@@ -91,7 +91,7 @@ func (v value) agents(providers []string) []Agent {
 
 func (v value) agent(name string, providers []string, asks asking) Agent {
 	a := newAgent(name)
-	var models, options, notes value
+	var models, summarizers, options, notes value
 	right := v.object(fields{
 		"description":          text(&a.Description),
 		"model":                keep(&models),
@@ -101,6 +101,7 @@ func (v value) agent(name string, providers []string, asks asking) Agent {
 		"max_iterations":       whole(&a.MaxIterations, 1, mostIterations),
 		"max_output_tokens":    whole(&a.MaxOutputTokens, 1, mostOutputTokens),
 		"max_history_tokens":   whole(&a.MaxHistoryTokens, 0, mostTokensPerRun),
+		"summary_model":        keep(&summarizers),
 		"memory_tokens":        keep(&notes),
 		"max_tokens_per_run":   whole(&a.MaxTokensPerRun, 1, mostTokensPerRun),
 		"max_cost_usd_per_run": dollars(&a.MaxCostPerRun, 1, mostCost),
@@ -116,13 +117,18 @@ func (v value) agent(name string, providers []string, asks asking) Agent {
 	if (right || !v.given()) && !models.given() {
 		v.lacks("has no model", `add "model: openai/gpt-4o-mini" or "model: offline"`)
 	}
+	a.SummaryModels = summarizers.models(providers)
+	if summarizers.given() && a.MaxHistoryTokens < model.LeastSummaryWindow {
+		summarizers.lacks(fmt.Sprintf("a summary wants max_history_tokens of %d at least", model.LeastSummaryWindow),
+			"raise them, or leave summary_model out")
+	}
 	options.object(fields{
 		"tokens":            whole(&a.OfflineOptions.Tokens, 0, mostOfflineTokens),
 		"token_interval":    duration(&a.OfflineOptions.TokenInterval, 0, mostOfflineInterval),
 		"first_token_delay": duration(&a.OfflineOptions.FirstTokenDelay, 0, mostOfflineInterval),
 		"fail_rate":         share(&a.OfflineOptions.FailRate),
 	})
-	if options.given() && len(a.Models) > 0 && !slices.Contains(a.Models, Offline) {
+	if options.given() && len(a.Models) > 0 && !slices.Contains(slices.Concat(a.Models, a.SummaryModels), Offline) {
 		options.lacks("only the model offline has options", "leave them out")
 	}
 	return a

@@ -91,6 +91,9 @@ type Agent struct {
 	// MaxHistoryTokens bounds what a run is told of its session; 0 is an agent
 	// without sessions.
 	MaxHistoryTokens int64
+	// SummaryModels sum up what lies before that; named as Models are. Empty
+	// leaves it out.
+	SummaryModels []string
 	// MemoryTokens bounds what a run is told of the notes about its user; 0 is
 	// nothing.
 	MemoryTokens int64

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -348,5 +349,28 @@ func TestAnAgentWithAMemoryToolIsToldOfNotes(t *testing.T) {
 	_, err := Parse("runwire.yaml", []byte("agents: {a: {model: offline, memory_tokens: -1}}"), environment(), known)
 	if err == nil || !strings.Contains(err.Error(), "agents.a.memory_tokens: wants 0 to 1000000000, not -1") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestSummaryModels(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"": nil, "summary_model: offline": {Offline}, "summary_model: [openai/gpt-4o-mini, offline], max_history_tokens: 400": {"openai/gpt-4o-mini", Offline},
+	} {
+		file := mustParse(t, "agents: {a: {model: openai/gpt-4o, "+text+"}}")
+		if got := file.Agents[0].SummaryModels; !slices.Equal(got, want) {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+	for text, want := range map[string]string{
+		"summary_model: offline, max_history_tokens: 399": "agents.a.summary_model: a summary wants max_history_tokens of 400 at least; raise them, or leave summary_model out",
+		"summary_model: offline, max_history_tokens: 0":   "agents.a.summary_model: a summary wants max_history_tokens of 400 at least",
+		"summary_model: opena/x":                          `agents.a.summary_model: no provider "opena"; did you mean "openai"?`,
+		"summary_model: [], max_history_tokens: 400":      "agents.a.summary_model: no model is named",
+	} {
+		_, err := Parse("runwire.yaml", []byte("agents: {a: {model: offline, "+text+"}}"), environment(), builtIn())
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // suggest is what a wrong name may have meant, or else what there is to choose
 // from; empty if there is nothing.
 func suggest(name string, known []string) string {
-	const farthest, compared, listed, telling = 3, 1_000, 12, 4
+	const farthest, compared, listed, telling = 3, 1_000, 16, 4
 	known = slices.Compact(slices.Sorted(slices.Values(known)))
 	best, least := "", min(farthest, len(name)/2+1)
 	for _, candidate := range known[:min(len(known), compared)] {

@@ -22,7 +22,7 @@ func TestSuggest(t *testing.T) {
 		equal(t, suggest(tt.name, known), tt.want)
 	}
 	equal(t, suggest("x", nil), "")
-	equal(t, suggest("9", strings.Split("abcdefghijklmnop", "")), "choose from a, b, c, d, e, f, g, h, i, j, k, l, …")
+	equal(t, suggest("9", strings.Split("abcdefghijklmnopq", "")), "choose from a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, …")
 }
 
 func TestDistanceIsAMetricOfEdits(t *testing.T) {

@@ -38,10 +38,10 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 	case fresh:
 		session = d.sessions.Fresh(key)
 	default:
-		if session, err = d.sessions.Open(ctx, key, answering.HistoryTokens); err != nil {
+		if session, err = d.sessions.Open(ctx, key, tasks.Window(&answering)); err != nil {
 			return nil, named("session", asked.SessionID, err)
 		}
-		asked.History = session.History
+		tasks.Tell(asked, session)
 	}
 	asked.Allowance = d.spending.allowance(key.Tenant, key.User, keyName(ctx))
 	asked.Memory = notesOf(d.memories)(key.Tenant, key.User, key.ID)

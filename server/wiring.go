@@ -114,12 +114,12 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		Sources:         b.tools.chosen(a.ServerTools),
 		Agents:          a.Agents,
 	}
-	for _, name := range a.Models {
-		m, err := b.model(name, a.OfflineOptions)
-		if err != nil {
-			return agent.Agent{}, err
-		}
-		built.Models = append(built.Models, m)
+	var err error
+	if built.Models, err = b.all(a.Models, a.OfflineOptions); err != nil {
+		return agent.Agent{}, err
+	}
+	if built.SummaryModels, err = b.all(a.SummaryModels, a.OfflineOptions); err != nil {
+		return agent.Agent{}, err
 	}
 	for _, name := range a.Tools {
 		t, err := builtinTool(name, b.httpGet)
@@ -129,6 +129,17 @@ func (b *builder) agent(a config.Agent) (agent.Agent, error) {
 		built.Tools = append(built.Tools, t)
 	}
 	return built, nil
+}
+
+func (b *builder) all(names []string, offline config.OfflineOptions) ([]model.Model, error) {
+	models := make([]model.Model, len(names))
+	for i, name := range names {
+		var err error
+		if models[i], err = b.model(name, offline); err != nil {
+			return nil, err
+		}
+	}
+	return models, nil
 }
 
 func (b *builder) model(name string, offline config.OfflineOptions) (model.Model, error) {

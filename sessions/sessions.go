@@ -29,6 +29,8 @@ type Store interface {
 	RenewSession(ctx context.Context, tenant, id, owner string, ttl time.Duration) error
 	ReleaseSession(ctx context.Context, tenant, id, owner string) error
 	RecentMessages(ctx context.Context, tenant, sessionID string, maxTokens int64) ([]store.Message, error)
+	ListMessages(ctx context.Context, tenant, sessionID string, after int64, limit int) ([]store.Message, error)
+	store.Summaries
 }
 
 // Keeper opens sessions and holds them until they are closed. Safe for
@@ -59,6 +61,8 @@ type Session struct {
 
 	// History is what was said before, within the window, oldest first.
 	History []model.Message
+	// Older is what lies before History; nil where nothing is told of it.
+	Older *model.Older
 }
 
 // Key says whose session it is and who has it.
@@ -74,10 +78,10 @@ func (k *Keeper) Fresh(key Key) *Session {
 	return &Session{keeper: k, tenant: key.Tenant, id: key.ID, user: key.User, owner: key.Owner, fresh: true}
 }
 
-// Open gives a session to a run and reads the newest turns that have window
-// tokens at most. While another run has it, it is store.ErrSessionBusy; another
-// user's is store.ErrNotFound. The caller closes it.
-func (k *Keeper) Open(ctx context.Context, key Key, window int64) (*Session, error) {
+// Open gives a session to a run and reads what of it is in the window. While
+// another run has it, it is store.ErrSessionBusy; another user's is
+// store.ErrNotFound. The caller closes it.
+func (k *Keeper) Open(ctx context.Context, key Key, window Window) (*Session, error) {
 	opened, err := k.store.AcquireSession(ctx, key.Tenant, key.ID, key.User, key.Owner, hold)
 	if err != nil {
 		return nil, fmt.Errorf("opening a session: %w", err)
@@ -90,24 +94,10 @@ func (k *Keeper) Open(ctx context.Context, key Key, window int64) (*Session, err
 	if opened.Messages == 0 {
 		return s, nil
 	}
-	if s.History, err = k.recent(ctx, key, window); err != nil {
-		return nil, errors.Join(err, s.Close(ctx))
+	if err = s.read(ctx, window); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading a session: %w", err), s.Close(ctx))
 	}
 	return s, nil
-}
-
-func (k *Keeper) recent(ctx context.Context, key Key, window int64) ([]model.Message, error) {
-	rows, err := k.store.RecentMessages(ctx, key.Tenant, key.ID, window)
-	if err != nil {
-		return nil, fmt.Errorf("reading a session: %w", err)
-	}
-	history := make([]model.Message, len(rows))
-	for i, row := range rows {
-		if history[i], err = Decode(row.Payload); err != nil {
-			return nil, err
-		}
-	}
-	return history, nil
 }
 
 // Turn is what a run adds, ready to be written at the session's end, soon, for

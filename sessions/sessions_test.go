@@ -41,7 +41,7 @@ func key(owner string) sessions.Key {
 // said before.
 func add(t *testing.T, db *store.DB, k *sessions.Keeper, owner, text string, window int64) []model.Message {
 	t.Helper()
-	session, err := k.Open(t.Context(), key(owner), window)
+	session, err := k.Open(t.Context(), key(owner), sessions.Window{Tokens: window})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,22 +84,22 @@ func TestARunIsToldWhatWasSaidBefore(t *testing.T) {
 func TestASessionIsOneRunsAtATime(t *testing.T) {
 	t.Parallel()
 	_, k := open(t)
-	first, err := k.Open(t.Context(), key("r1"), 10)
+	first, err := k.Open(t.Context(), key("r1"), sessions.Window{Tokens: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Open(t.Context(), key("r2"), 10); !errors.Is(err, store.ErrSessionBusy) {
+	if _, err := k.Open(t.Context(), key("r2"), sessions.Window{Tokens: 10}); !errors.Is(err, store.ErrSessionBusy) {
 		t.Errorf("beside another: %v", err)
 	}
 	stranger := key("r2")
 	stranger.User = "bob"
-	if _, err := k.Open(t.Context(), stranger, 10); !errors.Is(err, store.ErrNotFound) {
+	if _, err := k.Open(t.Context(), stranger, sessions.Window{Tokens: 10}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another user's: %v", err)
 	}
 	if err := first.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	second, err := k.Open(t.Context(), key("r2"), 10)
+	second, err := k.Open(t.Context(), key("r2"), sessions.Window{Tokens: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestASessionIsHeldUntilItIsClosed(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- k.Run(ctx) }()
-		session, err := k.Open(ctx, key("r1"), 10)
+		session, err := k.Open(ctx, key("r1"), sessions.Window{Tokens: 10})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,8 +30,8 @@ type Sessions interface {
 	// ErrPageToken.
 	ListSessions(ctx context.Context, tenant, userID string, page Page) (sessions []Session, next string, err error)
 
-	// DeleteSession deletes a session, its messages, its tasks with all that
-	// belongs to them, and the memories that were saved in it. It returns
+	// DeleteSession deletes a session, its messages and their summary, its tasks
+	// with all that belongs to them, and the memories that were saved in it. It returns
 	// ErrNotFound when there is neither the session nor such a memory. Usage is
 	// kept, for it has been paid for. Whoever runs in the session finds itself
 	// fenced off.

@@ -53,10 +53,11 @@ type Queue interface {
 	Sweeper
 }
 
-// Conversations are sessions and what was said in them.
+// Conversations are sessions, what was said in them, and what sums that up.
 type Conversations interface {
 	Sessions
 	Messages
+	Summaries
 }
 
 // Notes are memories and what they mean.

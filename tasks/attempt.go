@@ -104,7 +104,7 @@ func (a *attempt) openSession(ctx context.Context, req *agentv1.SubmitTaskReques
 	if req.GetSessionId() == "" {
 		return a.service.Sessions.Fresh(key), nil
 	}
-	return a.service.Sessions.Open(ctx, key, answering.HistoryTokens)
+	return a.service.Sessions.Open(ctx, key, Window(&answering))
 }
 
 func (a *attempt) runIn(ctx context.Context, req *agentv1.SubmitTaskRequest, session *sessions.Session) {
@@ -136,7 +136,7 @@ func (a *attempt) newRun(
 	asked.Journal = progress
 	asked.LastTry = a.task.Failures >= retries
 	if session != nil {
-		asked.History = session.History
+		Tell(&asked, session)
 	}
 	if remember := a.service.Memory; remember != nil {
 		asked.Memory = remember(a.task.Tenant, a.task.UserID, a.task.SessionID)

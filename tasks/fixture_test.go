@@ -28,7 +28,9 @@ type house struct {
 	store *store.DB
 	bus   *bus.Bus
 	model *script
-	tools []*tool.Tool
+	// summary sums up sessions; nil is nobody.
+	summary *script
+	tools   []*tool.Tool
 	// helper, if any, is the model of an agent that the first may ask.
 	helper *script
 	log    *logs
@@ -129,6 +131,9 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 		Name: "default", Models: []model.Model{h.model}, Tools: h.tools, MaxIterations: 10, MaxOutputTokens: 1000,
 		MaxTokens: 1_000_000, MaxCost: model.Dollar, Timeout: time.Minute, HistoryTokens: 10_000,
 	}}
+	if h.summary != nil {
+		agents[0].SummaryModels = []model.Model{h.summary}
+	}
 	if h.helper != nil {
 		helper := agents[0]
 		helper.Name, helper.Models = "helper", []model.Model{h.helper}
@@ -217,6 +222,8 @@ func said(events []*agentv1.RunEvent) string {
 		switch e := event.GetEvent().(type) {
 		case *agentv1.RunEvent_Started:
 			kept = append(kept, "started")
+		case *agentv1.RunEvent_HistorySummarized:
+			kept = append(kept, fmt.Sprintf("sum of %d", e.HistorySummarized.GetMessages()))
 		case *agentv1.RunEvent_TextDelta:
 			kept = append(kept, e.TextDelta.GetText())
 			continue

@@ -72,6 +72,8 @@ func (o *offline) Generate(ctx context.Context, req *Request, speak func(Delta))
 		err = turn.count(o.opts.Tokens)
 	} else if calls := offlineToolCalls(req); len(calls) > 0 {
 		err = turn.call(calls)
+	} else if summary, asked := offlineSummary(req); asked {
+		err = turn.say(summary)
 	} else {
 		err = turn.say(offlineAnswer(req))
 	}

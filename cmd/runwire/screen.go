@@ -104,6 +104,8 @@ func (s *screen) tell(event *agentv1.RunEvent) error {
 		return s.note("? " + describeRequest(event.ApprovalRequested))
 	case *agentv1.RunEvent_ApprovalResolved:
 		return s.note("! " + describeDecision(event.ApprovalResolved))
+	case *agentv1.RunEvent_HistorySummarized:
+		return s.note("… " + describeSummary(event.HistorySummarized))
 	case *agentv1.RunEvent_Retrying:
 		return s.note("↻ " + event.Retrying.GetReason() + "; what it said is void")
 	}
@@ -196,6 +198,11 @@ func describeCall(call *agentv1.ToolCallFinished) string {
 		return fmt.Sprintf("%s failed: %s (%s)", call.GetTool(), call.GetError(), short(took))
 	}
 	return fmt.Sprintf("%s %s (%s)", call.GetTool(), call.GetOutput(), short(took))
+}
+
+func describeSummary(summary *agentv1.HistorySummarized) string {
+	return fmt.Sprintf("%s summed up the session's first %d messages: %d tokens in %d",
+		summary.GetModel(), summary.GetMessages(), summary.GetTokens(), summary.GetSummaryTokens())
 }
 
 // describeResult is the line that ends a run: why it ended, unless it simply

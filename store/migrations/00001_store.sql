@@ -121,6 +121,19 @@ CREATE TABLE messages (
 ) @clustered;
 CREATE INDEX messages_window ON messages (tenant, session_id, tokens_before, position);
 
+CREATE TABLE summaries (
+    tenant      @key   NOT NULL,
+    session_id  @key   NOT NULL,
+    -- How many of the session's messages it stands for, from the first.
+    messages    BIGINT NOT NULL,
+    tokens      BIGINT NOT NULL,
+    create_time BIGINT NOT NULL,
+    model       TEXT   NOT NULL,
+    payload     @blob  NOT NULL,
+    PRIMARY KEY (tenant, session_id),
+    FOREIGN KEY (tenant, session_id) REFERENCES sessions (tenant, session_id) ON DELETE CASCADE
+) @clustered;
+
 CREATE TABLE memories (
     number       @serial,
     tenant       @key   NOT NULL,

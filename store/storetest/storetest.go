@@ -22,8 +22,8 @@ func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
 		taskTests(), listTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
-		messageTests(), memoryTests(), vectorTests(), usageTests(), spendTests(), runTests(), scheduleTests(), deliveryTests(), sweeperTests(),
-		raceTests(), tenantTests(),
+		messageTests(), summaryTests(), memoryTests(), vectorTests(), usageTests(), spendTests(), runTests(), scheduleTests(),
+		deliveryTests(), sweeperTests(), raceTests(), tenantTests(),
 	} {
 		run(t, open, suite)
 	}

@@ -164,8 +164,9 @@ func (StopReason) EnumDescriptor() ([]byte, []int) {
 // An agent that is asked as a tool (`agent.NAME`) runs within that tool call:
 // its events, `started`, …, `finished` too, stand between the call's
 // `tool_call_started` and `tool_call_finished`, and have its `tool_call_id`. All
-// that is said of a run's events is said of those with one `tool_call_id`; those
-// without are the run's own. Who wants the answer alone skips the others.
+// events are numbered together; what else is said of a run's events is said of
+// those with one `tool_call_id`. Those without are the run's own: who wants its
+// answer alone skips the others.
 type RunEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event's number in its run, from 1. The next event a reader gets has
@@ -192,6 +193,7 @@ type RunEvent struct {
 	//	*RunEvent_Finished
 	//	*RunEvent_ApprovalRequested
 	//	*RunEvent_ApprovalResolved
+	//	*RunEvent_HistorySummarized
 	Event isRunEvent_Event `protobuf_oneof:"event"`
 	// The tool call within which it happened, as its `tool_call_started` has it;
 	// empty for what the run itself does.
@@ -348,6 +350,15 @@ func (x *RunEvent) GetApprovalResolved() *ApprovalResolved {
 	return nil
 }
 
+func (x *RunEvent) GetHistorySummarized() *HistorySummarized {
+	if x != nil {
+		if x, ok := x.Event.(*RunEvent_HistorySummarized); ok {
+			return x.HistorySummarized
+		}
+	}
+	return nil
+}
+
 func (x *RunEvent) GetToolCallId() string {
 	if x != nil {
 		return x.ToolCallId
@@ -411,6 +422,12 @@ type RunEvent_ApprovalResolved struct {
 	ApprovalResolved *ApprovalResolved `protobuf:"bytes,13,opt,name=approval_resolved,json=approvalResolved,proto3,oneof"`
 }
 
+type RunEvent_HistorySummarized struct {
+	// What was said earlier in the session was summed up, to fit the agent's
+	// window. It comes before the model is asked, and stands when a step is tried again.
+	HistorySummarized *HistorySummarized `protobuf:"bytes,15,opt,name=history_summarized,json=historySummarized,proto3,oneof"`
+}
+
 func (*RunEvent_Started) isRunEvent_Event() {}
 
 func (*RunEvent_TextDelta) isRunEvent_Event() {}
@@ -430,6 +447,8 @@ func (*RunEvent_Finished) isRunEvent_Event() {}
 func (*RunEvent_ApprovalRequested) isRunEvent_Event() {}
 
 func (*RunEvent_ApprovalResolved) isRunEvent_Event() {}
+
+func (*RunEvent_HistorySummarized) isRunEvent_Event() {}
 
 // RunStarted says which run this is and who answers.
 type RunStarted struct {
@@ -873,6 +892,79 @@ func (x *ApprovalResolved) GetNote() string {
 	return ""
 }
 
+// HistorySummarized says that from now on a summary stands for the first messages of the run's session.
+type HistorySummarized struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages it stands for, from the session's first.
+	Messages int64 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
+	// About how many tokens it was made of: the summary before it, and the messages that were added.
+	Tokens int64 `protobuf:"varint,2,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// About how many tokens it has.
+	SummaryTokens int64 `protobuf:"varint,3,opt,name=summary_tokens,json=summaryTokens,proto3" json:"summary_tokens,omitempty"`
+	// Who wrote it, as `provider/model`.
+	Model         string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistorySummarized) Reset() {
+	*x = HistorySummarized{}
+	mi := &file_agent_v1_run_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistorySummarized) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistorySummarized) ProtoMessage() {}
+
+func (x *HistorySummarized) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_run_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistorySummarized.ProtoReflect.Descriptor instead.
+func (*HistorySummarized) Descriptor() ([]byte, []int) {
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *HistorySummarized) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *HistorySummarized) GetTokens() int64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *HistorySummarized) GetSummaryTokens() int64 {
+	if x != nil {
+		return x.SummaryTokens
+	}
+	return 0
+}
+
+func (x *HistorySummarized) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
 // IterationFinished closes one turn of the loop: a model call and its tool calls.
 type IterationFinished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -886,7 +978,7 @@ type IterationFinished struct {
 
 func (x *IterationFinished) Reset() {
 	*x = IterationFinished{}
-	mi := &file_agent_v1_run_proto_msgTypes[8]
+	mi := &file_agent_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +990,7 @@ func (x *IterationFinished) String() string {
 func (*IterationFinished) ProtoMessage() {}
 
 func (x *IterationFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[8]
+	mi := &file_agent_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1003,7 @@ func (x *IterationFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IterationFinished.ProtoReflect.Descriptor instead.
 func (*IterationFinished) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *IterationFinished) GetIteration() int32 {
@@ -941,7 +1033,7 @@ type Retrying struct {
 
 func (x *Retrying) Reset() {
 	*x = Retrying{}
-	mi := &file_agent_v1_run_proto_msgTypes[9]
+	mi := &file_agent_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1045,7 @@ func (x *Retrying) String() string {
 func (*Retrying) ProtoMessage() {}
 
 func (x *Retrying) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[9]
+	mi := &file_agent_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1058,7 @@ func (x *Retrying) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retrying.ProtoReflect.Descriptor instead.
 func (*Retrying) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Retrying) GetAttempt() int32 {
@@ -994,7 +1086,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_agent_v1_run_proto_msgTypes[10]
+	mi := &file_agent_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1098,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[10]
+	mi := &file_agent_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1111,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunFinished) GetResult() *RunResult {
@@ -1064,7 +1156,7 @@ type RunResult struct {
 
 func (x *RunResult) Reset() {
 	*x = RunResult{}
-	mi := &file_agent_v1_run_proto_msgTypes[11]
+	mi := &file_agent_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1168,7 @@ func (x *RunResult) String() string {
 func (*RunResult) ProtoMessage() {}
 
 func (x *RunResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[11]
+	mi := &file_agent_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1181,7 @@ func (x *RunResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResult.ProtoReflect.Descriptor instead.
 func (*RunResult) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RunResult) GetRunId() string {
@@ -1204,7 +1296,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_v1_run_proto_msgTypes[12]
+	mi := &file_agent_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1308,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_run_proto_msgTypes[12]
+	mi := &file_agent_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1321,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_agent_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Usage) GetInputTokens() int64 {
@@ -1292,7 +1384,7 @@ var File_agent_v1_run_proto protoreflect.FileDescriptor
 
 const file_agent_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x06\n" +
+	"\x12agent/v1/run.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\a\n" +
 	"\bRunEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x16\n" +
 	"\x06merged\x18\x02 \x01(\x03R\x06merged\x12;\n" +
@@ -1309,7 +1401,8 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	" \x01(\v2\x12.agent.v1.RetryingH\x00R\bretrying\x123\n" +
 	"\bfinished\x18\v \x01(\v2\x15.agent.v1.RunFinishedH\x00R\bfinished\x12L\n" +
 	"\x12approval_requested\x18\f \x01(\v2\x1b.agent.v1.ApprovalRequestedH\x00R\x11approvalRequested\x12I\n" +
-	"\x11approval_resolved\x18\r \x01(\v2\x1a.agent.v1.ApprovalResolvedH\x00R\x10approvalResolved\x12 \n" +
+	"\x11approval_resolved\x18\r \x01(\v2\x1a.agent.v1.ApprovalResolvedH\x00R\x10approvalResolved\x12L\n" +
+	"\x12history_summarized\x18\x0f \x01(\v2\x1b.agent.v1.HistorySummarizedH\x00R\x11historySummarized\x12 \n" +
 	"\ftool_call_id\x18\x0e \x01(\tR\n" +
 	"toolCallIdB\a\n" +
 	"\x05event\"n\n" +
@@ -1345,7 +1438,12 @@ const file_agent_v1_run_proto_rawDesc = "" +
 	"\ftool_call_id\x18\x01 \x01(\tR\n" +
 	"toolCallId\x126\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1a.agent.v1.ApprovalDecisionR\bdecision\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"X\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\x84\x01\n" +
+	"\x11HistorySummarized\x12\x1a\n" +
+	"\bmessages\x18\x01 \x01(\x03R\bmessages\x12\x16\n" +
+	"\x06tokens\x18\x02 \x01(\x03R\x06tokens\x12%\n" +
+	"\x0esummary_tokens\x18\x03 \x01(\x03R\rsummaryTokens\x12\x14\n" +
+	"\x05model\x18\x04 \x01(\tR\x05model\"X\n" +
 	"\x11IterationFinished\x12\x1c\n" +
 	"\titeration\x18\x01 \x01(\x05R\titeration\x12%\n" +
 	"\x05usage\x18\x02 \x01(\v2\x0f.agent.v1.UsageR\x05usage\"<\n" +
@@ -1411,7 +1509,7 @@ func file_agent_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_agent_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_agent_v1_run_proto_goTypes = []any{
 	(ApprovalDecision)(0),         // 0: agent.v1.ApprovalDecision
 	(StopReason)(0),               // 1: agent.v1.StopReason
@@ -1423,38 +1521,40 @@ var file_agent_v1_run_proto_goTypes = []any{
 	(*ToolCallFinished)(nil),      // 7: agent.v1.ToolCallFinished
 	(*ApprovalRequested)(nil),     // 8: agent.v1.ApprovalRequested
 	(*ApprovalResolved)(nil),      // 9: agent.v1.ApprovalResolved
-	(*IterationFinished)(nil),     // 10: agent.v1.IterationFinished
-	(*Retrying)(nil),              // 11: agent.v1.Retrying
-	(*RunFinished)(nil),           // 12: agent.v1.RunFinished
-	(*RunResult)(nil),             // 13: agent.v1.RunResult
-	(*Usage)(nil),                 // 14: agent.v1.Usage
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*HistorySummarized)(nil),     // 10: agent.v1.HistorySummarized
+	(*IterationFinished)(nil),     // 11: agent.v1.IterationFinished
+	(*Retrying)(nil),              // 12: agent.v1.Retrying
+	(*RunFinished)(nil),           // 13: agent.v1.RunFinished
+	(*RunResult)(nil),             // 14: agent.v1.RunResult
+	(*Usage)(nil),                 // 15: agent.v1.Usage
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_agent_v1_run_proto_depIdxs = []int32{
-	15, // 0: agent.v1.RunEvent.create_time:type_name -> google.protobuf.Timestamp
+	16, // 0: agent.v1.RunEvent.create_time:type_name -> google.protobuf.Timestamp
 	3,  // 1: agent.v1.RunEvent.started:type_name -> agent.v1.RunStarted
 	4,  // 2: agent.v1.RunEvent.text_delta:type_name -> agent.v1.TextDelta
 	5,  // 3: agent.v1.RunEvent.reasoning_delta:type_name -> agent.v1.ReasoningDelta
 	6,  // 4: agent.v1.RunEvent.tool_call_started:type_name -> agent.v1.ToolCallStarted
 	7,  // 5: agent.v1.RunEvent.tool_call_finished:type_name -> agent.v1.ToolCallFinished
-	10, // 6: agent.v1.RunEvent.iteration_finished:type_name -> agent.v1.IterationFinished
-	11, // 7: agent.v1.RunEvent.retrying:type_name -> agent.v1.Retrying
-	12, // 8: agent.v1.RunEvent.finished:type_name -> agent.v1.RunFinished
+	11, // 6: agent.v1.RunEvent.iteration_finished:type_name -> agent.v1.IterationFinished
+	12, // 7: agent.v1.RunEvent.retrying:type_name -> agent.v1.Retrying
+	13, // 8: agent.v1.RunEvent.finished:type_name -> agent.v1.RunFinished
 	8,  // 9: agent.v1.RunEvent.approval_requested:type_name -> agent.v1.ApprovalRequested
 	9,  // 10: agent.v1.RunEvent.approval_resolved:type_name -> agent.v1.ApprovalResolved
-	16, // 11: agent.v1.ToolCallFinished.latency:type_name -> google.protobuf.Duration
-	0,  // 12: agent.v1.ApprovalResolved.decision:type_name -> agent.v1.ApprovalDecision
-	14, // 13: agent.v1.IterationFinished.usage:type_name -> agent.v1.Usage
-	13, // 14: agent.v1.RunFinished.result:type_name -> agent.v1.RunResult
-	1,  // 15: agent.v1.RunResult.stop_reason:type_name -> agent.v1.StopReason
-	14, // 16: agent.v1.RunResult.usage:type_name -> agent.v1.Usage
-	16, // 17: agent.v1.RunResult.latency:type_name -> google.protobuf.Duration
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 11: agent.v1.RunEvent.history_summarized:type_name -> agent.v1.HistorySummarized
+	17, // 12: agent.v1.ToolCallFinished.latency:type_name -> google.protobuf.Duration
+	0,  // 13: agent.v1.ApprovalResolved.decision:type_name -> agent.v1.ApprovalDecision
+	15, // 14: agent.v1.IterationFinished.usage:type_name -> agent.v1.Usage
+	14, // 15: agent.v1.RunFinished.result:type_name -> agent.v1.RunResult
+	1,  // 16: agent.v1.RunResult.stop_reason:type_name -> agent.v1.StopReason
+	15, // 17: agent.v1.RunResult.usage:type_name -> agent.v1.Usage
+	17, // 18: agent.v1.RunResult.latency:type_name -> google.protobuf.Duration
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_run_proto_init() }
@@ -1473,15 +1573,16 @@ func file_agent_v1_run_proto_init() {
 		(*RunEvent_Finished)(nil),
 		(*RunEvent_ApprovalRequested)(nil),
 		(*RunEvent_ApprovalResolved)(nil),
+		(*RunEvent_HistorySummarized)(nil),
 	}
-	file_agent_v1_run_proto_msgTypes[12].OneofWrappers = []any{}
+	file_agent_v1_run_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_run_proto_rawDesc), len(file_agent_v1_run_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
