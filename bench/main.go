@@ -63,9 +63,9 @@ func main() {
 }
 
 func names() string {
-	var all []string
-	for _, p := range parts() {
-		all = append(all, p.name)
+	all := make([]string, len(parts()))
+	for i, p := range parts() {
+		all[i] = p.name
 	}
 	return strings.Join(all, ",")
 }

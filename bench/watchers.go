@@ -66,30 +66,15 @@ func watch(ctx context.Context, p *process, ids []string, n int) (late []time.Du
 	var group sync.WaitGroup
 	for i := range n {
 		group.Go(func() {
-			events, err := p.client(i).WatchTask(ctx, &agentv1.WatchTaskRequest{TaskId: ids[i%len(ids)]})
-			if err != nil {
-				errs <- err
-				return
-			}
-			opened, fresh := time.Now(), false
-			for {
-				response, err := events.Recv()
-				if err != nil {
-					if ctx.Err() == nil {
-						errs <- err
-					}
-					return
-				}
-				made := response.GetEvent().GetCreateTime().AsTime()
-				if !fresh && made.After(opened) {
-					fresh = true
-					live <- struct{}{}
-				}
+			err := follow(ctx, p.client(i), ids[i%len(ids)], live, func(late time.Duration) {
 				select {
 				case <-measuring:
-					all[i] = append(all[i], time.Since(made))
+					all[i] = append(all[i], late)
 				default:
 				}
+			})
+			if ctx.Err() == nil {
+				errs <- err
 			}
 		})
 	}
@@ -110,4 +95,26 @@ func watch(ctx context.Context, p *process, ids []string, n int) (late []time.Du
 		err = fmt.Errorf("no event came in %v", watchedFor)
 	}
 	return late, memory, err
+}
+
+// follow watches a task until that ends, and tells of each event how late it
+// came; and to live, when the first has come that was not made before.
+func follow(
+	ctx context.Context, client agentv1.AgentServiceClient, id string, live chan<- struct{}, tell func(time.Duration),
+) error {
+	events, err := client.WatchTask(ctx, &agentv1.WatchTaskRequest{TaskId: id})
+	opened := time.Now()
+	for fresh := false; err == nil; {
+		var response *agentv1.WatchTaskResponse
+		if response, err = events.Recv(); err != nil {
+			return err
+		}
+		made := response.GetEvent().GetCreateTime().AsTime()
+		if !fresh && made.After(opened) {
+			fresh = true
+			live <- struct{}{}
+		}
+		tell(time.Since(made))
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
 )
 
@@ -73,6 +74,29 @@ func TestAnEndWhoseAnswerIsLostIsTold(t *testing.T) {
 	id := r.submit(t, "Is it?")
 	r.watch(t, id, 0)
 	if took := time.Since(begin); took > 10*time.Second || lost.Load() != 1 || h.model.count() != 1 {
+		t.Errorf("it took %v, %d ends were written", took, lost.Load())
+	}
+}
+
+// So is the end of a task that never ran.
+func TestAnEndWithoutARunWhoseAnswerIsLostIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if _, err := h.store.AcquireSession(t.Context(), tenant, "theirs", "somebody", "run", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	var lost atomic.Int32
+	h.loseEnd = func() bool { return lost.Add(1) == 1 }
+	r := h.replica(1, time.Second)
+	task, err := r.Submit(t.Context(), tenant, "", &agentv1.SubmitTaskRequest{
+		UserId: "alice", Message: "Is it?", SessionId: "theirs",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	r.watch(t, task.GetTaskId(), 0)
+	if took := time.Since(begin); took > 10*time.Second || lost.Load() != 1 || h.model.count() != 0 {
 		t.Errorf("it took %v, %d ends were written", took, lost.Load())
 	}
 }

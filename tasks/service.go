@@ -201,7 +201,7 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task,
 			return nil, err
 		}
 	}
-	var end endless
+	var end ending
 	task, err := s.Store.CancelTask(ctx, tenant, id, func(t store.Task) store.Ending {
 		end = s.cancelled(&t, steps)
 		return end.Ending
@@ -212,15 +212,15 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string) (*agentv1.Task,
 	switch {
 	case before.Status.Ended():
 	case len(end.entries) > 0 && task.Status == store.StatusCancelled:
-		s.ended(ctx, &task, end.entries)
+		s.ended(ctx, &task, end)
 	case task.CancelRequested:
 		s.Bus.PublishCancel(tenant, id)
 	}
 	return contract(&task)
 }
 
-// endless is the end of a task that no run has ended.
-type endless struct {
+// ending is a task's end, and what to tell once it is written.
+type ending struct {
 	store.Ending
 
 	entries []entry
@@ -228,10 +228,10 @@ type endless struct {
 }
 
 // cancelled is the end of a task that is cancelled while it waits.
-func (s *Service) cancelled(task *store.Task, steps [][]byte) endless {
+func (s *Service) cancelled(task *store.Task, steps [][]byte) ending {
 	past, err := decodeSteps(steps)
 	if err != nil {
-		return endless{err: err}
+		return ending{err: err}
 	}
 	return s.endWithoutRun(task, store.StatusCancelled, &agentv1.RunResult{
 		StopReason: agentv1.StopReason_STOP_REASON_CANCELLED, Error: "the task was cancelled",
@@ -240,9 +240,9 @@ func (s *Service) cancelled(task *store.Task, steps [][]byte) endless {
 }
 
 // endWithoutRun ends a task with a result that no run has made.
-func (s *Service) endWithoutRun(task *store.Task, status store.Status, result *agentv1.RunResult) endless {
+func (s *Service) endWithoutRun(task *store.Task, status store.Status, result *agentv1.RunResult) ending {
 	result.RunId, result.SessionId, result.Agent = runID(task.ID), task.SessionID, task.Agent
-	var end endless
+	var end ending
 	sequence := task.LastSequence
 	add := func(event *agentv1.RunEvent) {
 		if task.Attempt > 0 && sequence == task.LastSequence {
@@ -296,11 +296,13 @@ func (s *Service) conclude(task *store.Task, end *store.Ending, status store.Sta
 	return err
 }
 
-// ended is what is left to do for a task that has ended in the store.
-func (s *Service) ended(ctx context.Context, task *store.Task, last []entry) {
-	s.publish(task.Tenant, task.ID, task.Attempt, last)
-	s.Webhooks.Wake()
-	next, err := s.Store.TurnInSession(ctx, task.Tenant, task.SessionID)
+// ended is what is left to do for a task that has ended in the store as end says.
+func (s *Service) ended(ctx context.Context, task *store.Task, end ending) {
+	s.publish(task.Tenant, task.ID, task.Attempt, end.entries)
+	if end.Delivery != nil {
+		s.Webhooks.Wake()
+	}
+	next, err := s.Store.TurnInSession(context.WithoutCancel(ctx), task.Tenant, task.SessionID)
 	if err == nil {
 		s.Bus.DispatchSoon(next.Tenant, next.ID, bus.Priority(next.Priority))
 	} else if !errors.Is(err, store.ErrNotFound) {
