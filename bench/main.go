@@ -1,7 +1,7 @@
 // Command bench measures Runwire beside its peers in one run, so that the
-// ratios hold on a noisy machine: a bare grpc-go server that answers the same
-// contract, and asynq. Its figures are the server's processor time and memory,
-// read from /proc (Linux).
+// ratios hold on a noisy machine: bare grpc-go servers that answer the same
+// contract, one of them with a model's answer, and asynq. Its figures are the
+// server's processor time and memory, read from /proc (Linux).
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ func parts() []part {
 	return []part{
 		{name: "startup", measure: startup},
 		{name: "speed", measure: speed},
+		{name: "model", measure: model},
 		{name: "memory", measure: memory},
 		{name: "tasks", measure: tasks},
 		{name: "watchers", measure: watchers},
@@ -76,7 +78,10 @@ func run(ctx context.Context, o options, only string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := build(ctx, dir); err != nil {
+	if err := build(ctx, dir, "./cmd/runwire", "./bench/bare"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bench.yaml"), []byte(config), 0o600); err != nil {
 		return err
 	}
 	wanted := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })

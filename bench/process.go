@@ -23,15 +23,14 @@ import (
 const (
 	key    = "bench"
 	config = `
+limits:
+  per_user: {requests: 1000000, window: 60s}
+  global: {requests: 10000000, window: 60s}
 agents:
   default: {model: offline, max_history_tokens: 0, model_options: {tokens: 64}}
   fast: {model: offline, max_history_tokens: 0, model_options: {tokens: 256}}
   slow: {model: offline, max_history_tokens: 0, model_options: {tokens: 4000, token_interval: 1s}}
-  nothing: {model: offline, max_history_tokens: 0, model_options: {tokens: 1}}
-limits:
-  per_user: {requests: 1000000, window: 60s}
-  global: {requests: 10000000, window: 60s}
-`
+  nothing: {model: offline, max_history_tokens: 0, model_options: {tokens: 1}}`
 )
 
 // process is a server that is measured.
@@ -43,16 +42,14 @@ type process struct {
 	conns   []*grpc.ClientConn
 }
 
-// build makes both servers in dir.
-func build(ctx context.Context, dir string) error {
-	for name, path := range map[string]string{"runwire": "./cmd/runwire", "bare": "./bench/bare"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), path)
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("build %s: %w", name, err)
-		}
+// build makes programs in dir.
+func build(ctx context.Context, dir string, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, packages...)...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build %v: %w", packages, err)
 	}
-	return os.WriteFile(filepath.Join(dir, "bench.yaml"), []byte(config), 0o600)
+	return nil
 }
 
 func startBare(ctx context.Context, dir string) (*process, error) {
