@@ -85,6 +85,7 @@ func watch(ctx context.Context, p *process, ids []string, n int) (late []time.Du
 			return nil, 0, err
 		}
 	}
+	time.Sleep(watchedFor / 5) // what was told before they came is behind them
 	close(measuring)
 	time.Sleep(watchedFor)
 	memory, err = p.memory()

@@ -127,6 +127,44 @@ func TestManyWatchTheSame(t *testing.T) {
 	watching.Wait()
 }
 
+// What was told just before a watcher came, and is not kept yet, reaches it
+// although nothing comes after it.
+func TestAWatcherMissesNothingThatWasToldBeforeItCame(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	release := make(chan struct{})
+	h.model.hold = func(ctx context.Context, _ int) error {
+		select {
+		case <-release:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	h.model.plays(turn{say: []string{"One", ", two."}})
+	r := h.replica(1, time.Second)
+	id := r.submit(t, "Count.")
+	heard := errors.New("heard it")
+	until := func(from *replica) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		err := from.Watch(ctx, tenant, id, 0, func(event *agentv1.RunEvent) error {
+			if event.GetTextDelta() != nil {
+				return heard
+			}
+			return nil
+		})
+		if !errors.Is(err, heard) {
+			t.Errorf("the text does not come: %v", err)
+		}
+	}
+	until(r)
+	until(h.replica(0, 0)) // at once, before it is kept
+	close(release)
+	r.watch(t, id, 0)
+}
+
 func TestACancelledTaskEnds(t *testing.T) {
 	t.Parallel()
 	hang := func(ctx context.Context, _ int) error {

@@ -20,6 +20,8 @@ const (
 	reassure = 15 * time.Second
 	// distrust is that while the bus is away.
 	distrust = 500 * time.Millisecond
+	// seam is when an event is kept, whoever was told of it.
+	seam = flushEvery + catchUp
 	// feedLimit is how many entries wait for a watcher; one that is slower
 	// reads them from the store.
 	feedLimit = 256
@@ -43,7 +45,7 @@ func (s *Service) Watch(ctx context.Context, tenant, id string, after int64, sen
 		return err
 	}
 	defer feed.leave()
-	w := &watcher{service: s, key: taskKey{tenant, id}, feed: feed, last: after, send: send}
+	w := &watcher{service: s, key: taskKey{tenant, id}, feed: feed, last: after, send: send, behind: true}
 	for {
 		if ended, err := w.history(ctx); ended || err != nil {
 			return err
@@ -60,6 +62,7 @@ type watcher struct {
 	key     taskKey
 	feed    *listener
 	last    int64 // the last number that was passed on
+	behind  bool  // there may be events that the bus has told others of only
 	send    func(*agentv1.RunEvent) error
 }
 
@@ -105,6 +108,9 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 	if !w.service.Bus.Connected() {
 		patience = distrust
 	}
+	if w.behind {
+		patience = seam
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
@@ -119,11 +125,13 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 			}
 		}
 		if missed {
+			w.behind = true
 			return false, pause(ctx, catchUp)
 		}
 		select {
 		case <-w.feed.ready:
 		case <-timer.C:
+			w.behind = false
 			return false, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
