@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -59,10 +60,11 @@ func (e *testEngine) has(name string) bool {
 func (e *testEngine) together(works ...work) []error {
 	e.t.Helper()
 	begun, enough := make(chan struct{}), make(chan struct{})
+	var once sync.Once // it may be run again
 	holding := make(chan error)
 	go func() {
 		holding <- e.all(e.t.Context(), func(context.Context, querier) error {
-			close(begun)
+			once.Do(func() { close(begun) })
 			<-enough
 			return nil
 		})
