@@ -68,7 +68,7 @@ func (r *Runner) Estimate(ctx context.Context, name, message string, history int
 		return Estimate{}, err
 	}
 	first := &c.models[0]
-	prompt := model.EstimateInput(&model.Request{
+	prompt := r.tokenizer.Input(first.Name(), &model.Request{
 		System: c.SystemPrompt, Tools: tools.offered,
 		Messages: []model.Message{{Role: model.RoleUser, Notes: r.notes(ctx, &c.Agent, message), Text: message}},
 	})

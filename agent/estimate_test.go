@@ -298,6 +298,37 @@ func TestWhatAnEstimateRestsOn(t *testing.T) {
 	}
 }
 
+// A prompt is counted as its model counts: the offline one by what it bills,
+// others by o200k_base, of which the count is js-tiktoken's.
+func TestAnEstimateCountsByTheModelsTokenizer(t *testing.T) {
+	t.Parallel()
+	const text = "Is e3b0c44298fc1c149afbf4c8996fb924 a hash of antidisestablishmentarianism?"
+	offline, err := model.NewOffline(model.OfflineOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	billed := offline.InputTokens(&model.Request{System: "Be brief.", Messages: []model.Message{{Role: model.RoleUser, Text: text}}})
+	for _, test := range []struct {
+		model model.Model
+		want  int64
+	}{
+		{&script{name: "openai/gpt-4o-mini"}, 4 + 3 + 4 + 30},
+		{offline, billed},
+	} {
+		runner := newRunner(t, agent.Config{Agents: []agent.Agent{anAgent(test.model)}})
+		got, err := runner.Estimate(t.Context(), "", text, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.InputTokens != test.want {
+			t.Errorf("%s: %d tokens, want %d", test.model.Name(), got.InputTokens, test.want)
+		}
+	}
+	if billed == 4+3+4+30 {
+		t.Errorf("both count %d: this tells nothing", billed)
+	}
+}
+
 func TestAnEstimateOfAnAgentThatIsNone(t *testing.T) {
 	t.Parallel()
 	runner := newRunner(t, agent.Config{Agents: []agent.Agent{anAgent(&script{name: "test/free"})}})

@@ -193,7 +193,11 @@ func TestEstimatesCountNotes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more := model.EstimateTokens(model.Message{Notes: tool.QuoteNotes(notes)}) - model.EstimateTokens(model.Message{})
+	var tokenizer model.Tokenizer
+	said := func(notes string) int64 {
+		return tokenizer.Input("test/m", &model.Request{Messages: []model.Message{{Notes: notes}}})
+	}
+	more := said(tool.QuoteNotes(notes)) - said("")
 	if with.InputTokens-without.InputTokens != more {
 		t.Errorf("%d tokens with notes of %d, %d without", with.InputTokens, more, without.InputTokens)
 	}

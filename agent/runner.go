@@ -60,6 +60,7 @@ type Runner struct {
 	telemetry  *telemetry
 	log        *slog.Logger
 	logContent bool
+	tokenizer  model.Tokenizer // of estimates
 }
 
 // configured is an agent and what is worked out from it once.

@@ -2,11 +2,12 @@ package model
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
-// Counts by o200k_base, which OpenAI's models from gpt-4o on use.
-func TestTokenCountsAreNearATokenizers(t *testing.T) {
+// Counts by o200k_base, as js-tiktoken 1.0 has them.
+func TestTokenCounts(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		text  string
@@ -27,8 +28,18 @@ func TestTokenCountsAreNearATokenizers(t *testing.T) {
 		{"antidisestablishmentarianism", 6},
 		{"2026-01-15T10:30:00Z", 13},
 		{"- one\n- two\n- three\n", 9},
+		{"<|endoftext|>", 7},
+		{"I'll say it's DON'T, we'VE!", 9},
+		{"\t\t  x", 2},
+		{"HTTPServerError_v2.1", 7},
+		{strings.Repeat("The quick brown fox jumps over the lazy dog. ", 100), 1001},
 	}
+	var tokenizer Tokenizer
+	tokenizer.Input("openai/any", &Request{})
 	for _, tt := range tests {
+		if exact := tokenizer.count(tt.text); exact != tt.count {
+			t.Errorf("%q: counted %d, is %d", tt.text, exact, tt.count)
+		}
 		guess, most := guessTokens(tt.text), mostTokens(tt.text)
 		if 2*guess < tt.count || guess > 2*tt.count+1 {
 			t.Errorf("%q: guessed %d, is %d", tt.text, guess, tt.count)
