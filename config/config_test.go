@@ -74,7 +74,7 @@ keys:
 limits:
   per_user: {requests: 0, window: 2m, concurrent_runs: 4}
   global: {requests: 6000, window: 10s}
-memory: {embedding_model: local/nomic-embed-text, min_similarity: 0.6}
+memory: {embedding_model: local/nomic-embed-text, min_similarity: 0.6, max_per_user: 500}
 prices:
   openai/gpt-4o-mini: {input: 0.15, cached_input: 0.075, cache_write: 0.2, output: 0.60}
   local/llama3:8b: {input: 0, output: 1000}
@@ -112,7 +112,7 @@ prices:
 			PerUser: UserLimits{Requests: &none, Window: &twoMinutes, ConcurrentRuns: 4},
 			Global:  GlobalLimits{Requests: 6000, Window: 10 * time.Second},
 		},
-		Memory: Memory{EmbeddingModel: "local/nomic-embed-text", MinSimilarity: 0.6},
+		Memory: Memory{EmbeddingModel: "local/nomic-embed-text", MinSimilarity: 0.6, MaxPerUser: 500},
 		Prices: map[string]model.Price{
 			"openai/gpt-4o-mini": {Input: 150_000_000, CachedInput: 75_000_000, CacheWrite: 200_000_000, Output: 600_000_000},
 			"local/llama3:8b":    {Output: 1000 * model.Dollar},

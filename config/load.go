@@ -56,7 +56,7 @@ func Default(env func(string) (string, bool)) (*File, error) {
 		Agents:    []Agent{defaultAgent(providers)},
 		Providers: providers,
 		Limits:    Limits{Global: defaultGlobalLimits()},
-		Memory:    Memory{MinSimilarity: defaultMinSimilarity},
+		Memory:    defaultMemory(),
 		Prices:    map[string]model.Price{},
 	}, nil
 }

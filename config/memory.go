@@ -10,18 +10,31 @@ type Memory struct {
 	// MinSimilarity is the least cosine that makes a note near to what is looked
 	// for, from 0 to 1.
 	MinSimilarity float64
+	// MaxPerUser is how many notes a user has at most; 0 is any number.
+	MaxPerUser int
 }
 
 // defaultMinSimilarity suits OpenAI's third generation of embedding models.
 const defaultMinSimilarity = 0.3
 
+const (
+	// defaultMaxPerUser is as many as are compared by their meaning.
+	defaultMaxPerUser = 10_000
+	mostPerUser       = 1_000_000
+)
+
+func defaultMemory() Memory {
+	return Memory{MinSimilarity: defaultMinSimilarity, MaxPerUser: defaultMaxPerUser}
+}
+
 // memory reads `memory`, whose model may be one of the named providers.
 func (v value) memory(providers []Provider, names []string) Memory {
-	memory := Memory{MinSimilarity: defaultMinSimilarity}
+	memory := defaultMemory()
 	var model value
 	v.object(fields{
 		"embedding_model": keep(&model),
 		"min_similarity":  share(&memory.MinSimilarity),
+		"max_per_user":    whole(&memory.MaxPerUser, 0, mostPerUser),
 	})
 	s, ok := model.text()
 	if !ok || s == "" {

@@ -8,13 +8,15 @@ import (
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]Memory{
-		"limits:":                             {MinSimilarity: 0.3},
-		"memory:":                             {MinSimilarity: 0.3},
-		"memory: {embedding_model: }":         {MinSimilarity: 0.3},
-		"memory: {min_similarity: 0}":         {},
-		"memory: {embedding_model: \"${M}\"}": {EmbeddingModel: "openai/text-embedding-3-small", MinSimilarity: 0.3},
+		"limits:":                             {MinSimilarity: 0.3, MaxPerUser: 10_000},
+		"memory:":                             {MinSimilarity: 0.3, MaxPerUser: 10_000},
+		"memory: {embedding_model: }":         {MinSimilarity: 0.3, MaxPerUser: 10_000},
+		"memory: {min_similarity: 0}":         {MaxPerUser: 10_000},
+		"memory: {max_per_user: 0}":           {MinSimilarity: 0.3},
+		"memory: {max_per_user: 1_000}":       {MinSimilarity: 0.3, MaxPerUser: 1000},
+		"memory: {embedding_model: \"${M}\"}": {EmbeddingModel: "openai/text-embedding-3-small", MinSimilarity: 0.3, MaxPerUser: 10_000},
 		"{providers: {l: {type: openai, base_url: \"http://l\"}}, memory: {embedding_model: \"l/a:b\", min_similarity: 1}}": {
-			EmbeddingModel: "l/a:b", MinSimilarity: 1,
+			EmbeddingModel: "l/a:b", MinSimilarity: 1, MaxPerUser: 10_000,
 		},
 	} {
 		equal(t, mustParse(t, file, "M", "openai/text-embedding-3-small").Memory, want)
@@ -23,7 +25,7 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, file.Memory, Memory{MinSimilarity: 0.3})
+	equal(t, file.Memory, Memory{MinSimilarity: 0.3, MaxPerUser: 10_000})
 }
 
 func TestMistakesInMemory(t *testing.T) {
@@ -36,6 +38,8 @@ func TestMistakesInMemory(t *testing.T) {
 		"memory: {embedding_model: anthropic/claude}": "memory.embedding_model: a provider of type anthropic makes no embeddings; name one of",
 		"memory: {embedding_model: [openai/a]}":       "memory.embedding_model: wants text, not a list",
 		"memory: {min_similarity: 1.1}":               "memory.min_similarity: wants a number from 0 to 1",
+		"memory: {max_per_user: -1}":                  "memory.max_per_user: wants 0 to 1000000, not -1",
+		"memory: {max_per_user: all}":                 "memory.max_per_user: wants a whole number such as 10000",
 		"memory: {min_similarity: near}":              "memory.min_similarity: wants a number from 0 to 1",
 		"memory: {embeding_model: openai/a}":          `did you mean "embedding_model"?`,
 		"memory: openai/text-embedding-3-small":       "memory: wants keys with values",

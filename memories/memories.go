@@ -93,8 +93,8 @@ func New(cfg Config) (*Keeper, error) {
 }
 
 // SaveMemory implements store.Memories. The vector follows once Run has made it.
-func (k *Keeper) SaveMemory(ctx context.Context, memory store.Memory) (store.Memory, error) {
-	saved, err := k.Store.SaveMemory(ctx, memory)
+func (k *Keeper) SaveMemory(ctx context.Context, memory store.Memory, most int) (store.Memory, error) {
+	saved, err := k.Store.SaveMemory(ctx, memory, most)
 	if err == nil {
 		select {
 		case k.wake <- struct{}{}:

@@ -154,7 +154,7 @@ func start(t *testing.T, db *store.DB, embedder Embedder) *world {
 func (w *world) save(t *testing.T, user string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
-		if _, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: user + text, UserID: user, Text: text}); err != nil {
+		if _, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: user + text, UserID: user, Text: text}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -92,7 +92,7 @@ func (c *core) register(ending context.Context, cfg Config, agents *agentService
 	case cfg.Role != RoleWorker:
 		agentv1.RegisterAgentServiceServer(c.grpc, &taskService{agentService: agents, tasks: d.tasks, draining: draining})
 		agentv1.RegisterSessionServiceServer(c.grpc, newSessionService(d.store))
-		agentv1.RegisterMemoryServiceServer(c.grpc, newMemoryService(d.memories))
+		agentv1.RegisterMemoryServiceServer(c.grpc, newMemoryService(d.memories, cfg.File.Memory.MaxPerUser))
 		agentv1.RegisterScheduleServiceServer(c.grpc, newScheduleService(d.schedules))
 		agentv1.RegisterUsageServiceServer(c.grpc, newUsageService(d.store))
 	}

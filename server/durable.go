@@ -70,7 +70,7 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	}
 	d.tasks = tasks.NewService(tasks.Config{
 		Store: d.store, Bus: d.bus, Runner: runner, Sessions: d.sessions, Webhooks: d.webhooks, Log: d.log,
-		Memory: notesOf(d.memories), Allowance: d.spending.allowance,
+		Memory: notesOf(d.memories, cfg.File.Memory.MaxPerUser), Allowance: d.spending.allowance,
 	})
 	d.schedules = schedules.New(schedules.Config{
 		Store: d.store, Submitter: d.tasks, Log: cfg.Log.With(slog.String("logger", "runwire.schedules")),

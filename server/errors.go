@@ -55,6 +55,8 @@ func errorRules() []interceptors.ErrorRule {
 		}),
 		is(store.ErrNotPending, interceptors.FailedPrecondition("APPROVAL_NOT_PENDING",
 			"no such tool call of this task waits for a decision")),
+		is(store.ErrFull, interceptors.FailedPrecondition("MEMORIES_FULL",
+			"this user has as many memories as a user may have: delete some of them first")),
 		is(store.ErrPageToken, invalid("page_token", "must be a next_page_token of the same method")),
 		is(store.ErrInvalid, invalid("", "a text in it cannot be kept, such as one with a NUL character")),
 		is(store.ErrSessionBusy, interceptors.Aborted("SESSION_BUSY", "another run goes on in this session")),

@@ -37,6 +37,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{store.ErrIdempotencyConflict, codes.AlreadyExists, "this idempotency key was used with another request", reason("IDEMPOTENCY_KEY_REUSED")},
 		{&agent.SchemaError{Err: errors.New("no JSON")}, codes.InvalidArgument, "invalid request: response_schema: no JSON", wrong("response_schema", "no JSON")},
 		{store.ErrNotPending, codes.FailedPrecondition, "no such tool call of this task waits for a decision", reason("APPROVAL_NOT_PENDING")},
+		{store.ErrFull, codes.FailedPrecondition, "this user has as many memories as a user may have: delete some of them first", reason("MEMORIES_FULL")},
 		{&agent.ApprovalError{Calls: []model.ToolCall{{Name: "mail.send"}}}, codes.FailedPrecondition, `the tool "mail.send" needs a person's approval: submit this as a task`, reason("APPROVAL_NEEDED")},
 		{store.ErrExists, codes.AlreadyExists, "this id is taken", reason("ID_TAKEN")},
 		{store.ErrUnavailable, codes.Unavailable, "the database is unavailable", retry(2 * time.Second)},

@@ -23,7 +23,7 @@ func (s *agentService) EstimateCost(ctx context.Context, req *agentv1.EstimateCo
 			return nil, err
 		}
 		// By their words: nothing is paid for an estimate.
-		ctx = tool.WithMemory(ctx, notesOf(s.durable.store)(tenant(ctx), req.GetUserId(), ""))
+		ctx = tool.WithMemory(ctx, notesOf(s.durable.store, 0)(tenant(ctx), req.GetUserId(), ""))
 		if past, err = pastRuns(ctx, s.durable.store, &answering); err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/agent/tool"
@@ -16,16 +17,17 @@ const foundNotes = 20
 // notes are a user's memories as runs have them.
 type notes struct {
 	memories store.Memories
+	most     int // of the user's memories; 0 is any number
 	tenant   string
 	user     string
 	// session is what saved notes are deleted with; empty for none.
 	session string
 }
 
-// notesOf makes the notes that a run of a user has.
-func notesOf(memories store.Memories) func(tenant, user, session string) tool.Memory {
+// notesOf makes the notes that a run of a user has, at most so many.
+func notesOf(memories store.Memories, most int) func(tenant, user, session string) tool.Memory {
 	return func(tenant, user, session string) tool.Memory {
-		return &notes{memories: memories, tenant: tenant, user: user, session: session}
+		return &notes{memories: memories, most: most, tenant: tenant, user: user, session: session}
 	}
 }
 
@@ -37,7 +39,10 @@ func (n *notes) Save(ctx context.Context, text string) error {
 	}
 	_, err = n.memories.SaveMemory(ctx, store.Memory{
 		Tenant: n.tenant, ID: id, UserID: n.user, SessionID: n.session, Text: text,
-	})
+	}, n.most)
+	if errors.Is(err, store.ErrFull) {
+		return tool.ErrFull
+	}
 	return err
 }
 

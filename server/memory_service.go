@@ -14,10 +14,11 @@ type memoryService struct {
 	agentv1.UnimplementedMemoryServiceServer
 
 	memories store.Memories
+	most     int // of a user's memories; 0 is any number
 }
 
-func newMemoryService(memories store.Memories) *memoryService {
-	return &memoryService{memories: memories}
+func newMemoryService(memories store.Memories, most int) *memoryService {
+	return &memoryService{memories: memories, most: most}
 }
 
 // defaultFound is how many memories are found when the request leaves it open.
@@ -31,7 +32,7 @@ func (s *memoryService) SaveMemory(ctx context.Context, req *agentv1.SaveMemoryR
 	}
 	saved, err := s.memories.SaveMemory(ctx, store.Memory{
 		Tenant: tenant(ctx), ID: id, UserID: req.GetUserId(), SessionID: req.GetSessionId(), Text: req.GetText(),
-	})
+	}, s.most)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,69 @@ import (
 	"github.com/runwire/runwire/agent/tool"
 	"github.com/runwire/runwire/config"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 )
+
+// Who has as many notes as there may be is given no other, neither by a client
+// nor by a call's or a task's model, which are told what to do about it.
+func TestAUserHasNoMoreMemoriesThanThereMayBe(t *testing.T) {
+	t.Parallel()
+	f := file(forgetful())
+	f.Memory.MaxPerUser = 2
+	conn := serve(t, func(cfg *Config) { cfg.File = f }).dial(t)
+	client, memories := agentv1.NewAgentServiceClient(conn), agentv1.NewMemoryServiceClient(conn)
+	const full = "some of them have to be deleted first"
+	remember := func() string {
+		t.Helper()
+		response, err := client.Run(t.Context(), &agentv1.RunRequest{Message: "Remember that I drink tea", UserId: "ann"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.GetResult().GetContent()
+	}
+	if said := remember(); !strings.Contains(said, "saved") || strings.Contains(said, full) {
+		t.Errorf("the first is answered %q", said)
+	}
+	second, err := memories.SaveMemory(t.Context(), &agentv1.SaveMemoryRequest{UserId: "ann", Text: "A cat."})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = memories.SaveMemory(t.Context(), &agentv1.SaveMemoryRequest{UserId: "ann", Text: "A dog."})
+	wantError(t, err, codes.FailedPrecondition, "delete some of them first",
+		&errdetails.ErrorInfo{Reason: "MEMORIES_FULL", Domain: "runwire"})
+	if said := remember(); !strings.Contains(said, full) {
+		t.Errorf("a call with one too many is answered %q", said)
+	}
+	task, err := client.SubmitTask(t.Context(), &agentv1.SubmitTaskRequest{Message: "Remember that I drink milk", UserId: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := answerOf(t, client, task.GetTask().GetTaskId()); !strings.Contains(said, full) {
+		t.Errorf("a task with one too many is answered %q", said)
+	}
+	id := second.GetMemory().GetMemoryId()
+	if _, err := memories.DeleteMemory(t.Context(), &agentv1.DeleteMemoryRequest{MemoryId: id}); err != nil {
+		t.Fatal(err)
+	}
+	if said := remember(); strings.Contains(said, full) {
+		t.Errorf("with room again it is answered %q", said)
+	}
+}
+
+// answerOf waits for what a task says.
+func answerOf(t *testing.T, client agentv1.AgentServiceClient, id string) string {
+	t.Helper()
+	events, err := client.WatchTask(t.Context(), &agentv1.WatchTaskRequest{TaskId: id})
+	for err == nil {
+		var response *agentv1.WatchTaskResponse
+		if response, err = events.Recv(); err == nil && response.GetEvent().GetFinished() != nil {
+			return response.GetEvent().GetFinished().GetResult().GetContent()
+		}
+	}
+	t.Fatal(err)
+	return ""
+}
 
 // forgetful is an agent that answers by rules, and has a memory.
 func forgetful() config.Agent {
@@ -42,15 +104,7 @@ func TestAgentsRememberTheirUsers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		events, err := client.WatchTask(t.Context(), &agentv1.WatchTaskRequest{TaskId: submitted.GetTask().GetTaskId()})
-		for err == nil {
-			var response *agentv1.WatchTaskResponse
-			if response, err = events.Recv(); err == nil && response.GetEvent().GetFinished() != nil {
-				return response.GetEvent().GetFinished().GetResult().GetContent()
-			}
-		}
-		t.Fatal(err)
-		return ""
+		return answerOf(t, client, submitted.GetTask().GetTaskId())
 	}
 	for name, asked := range map[string]func(user, message string) string{"a call": run, "a task": task} {
 		user := strings.ReplaceAll(name, " ", "-")

@@ -57,7 +57,7 @@ func keep(t *testing.T) *records {
 	}
 	server := grpc.NewServer(chain...)
 	agentv1.RegisterSessionServiceServer(server, newSessionService(db))
-	agentv1.RegisterMemoryServiceServer(server, newMemoryService(db))
+	agentv1.RegisterMemoryServiceServer(server, newMemoryService(db, 0))
 	agentv1.RegisterUsageServiceServer(server, newUsageService(db))
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

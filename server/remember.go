@@ -44,7 +44,7 @@ func (d *durable) remember(ctx context.Context, asked *agent.Request) (end func(
 		tasks.Tell(asked, session)
 	}
 	asked.Allowance = d.spending.allowance(key.Tenant, key.User, keyName(ctx))
-	asked.Memory = notesOf(d.memories)(key.Tenant, key.User, key.ID)
+	asked.Memory = notesOf(d.memories, d.cfg.File.Memory.MaxPerUser)(key.Tenant, key.User, key.ID)
 	asked.Ended = func(run *agent.Run) { d.settle(ctx, key, session, run) }
 	return func() {
 		if session != nil {

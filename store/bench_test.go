@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -141,7 +142,7 @@ func searchesMeaning(b *testing.B, db *store.DB) {
 		var vectors []store.MemoryVector
 		for i := first; i < first+500; i++ {
 			id := fmt.Sprint(i)
-			if _, err := db.SaveMemory(b.Context(), store.Memory{Tenant: "default", ID: id, UserID: "ann", Text: "a note number " + id}); err != nil {
+			if _, err := db.SaveMemory(b.Context(), store.Memory{Tenant: "default", ID: id, UserID: "ann", Text: "a note number " + id}, 0); err != nil {
 				b.Fatal(err)
 			}
 			vectors = append(vectors, store.MemoryVector{Tenant: "default", ID: id, Vector: vector(i)})
@@ -157,4 +158,44 @@ func searchesMeaning(b *testing.B, db *store.DB) {
 			b.Fatal(len(found), err)
 		}
 	}
+}
+
+// BenchmarkSaveMemory is what a memory costs of a user who has few, with and
+// without a bound, and what it costs to refuse one more than 10,000.
+func BenchmarkSaveMemory(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { savesMemories(b, openSQLite(b, store.Options{})) })
+	b.Run("postgres", func(b *testing.B) {
+		savesMemories(b, openPostgres(b, postgres.Start(b).Schema(b), store.Options{}))
+	})
+}
+
+func savesMemories(b *testing.B, db *store.DB) {
+	b.Helper()
+	const most = 10_000
+	save := func(user string, i, most int) error {
+		id := fmt.Sprint(user, " ", i)
+		_, err := db.SaveMemory(b.Context(), store.Memory{Tenant: "default", ID: id, UserID: user, Text: "a note number " + id}, most)
+		return err
+	}
+	for i := range most {
+		if err := save("old", i, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, bound := range map[string]int{"saved, unbounded": 0, "saved": most} {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				if err := save(fmt.Sprint(name, i/10), i%10, bound); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("refused", func(b *testing.B) {
+		for b.Loop() {
+			if err := save("old", most, most); !errors.Is(err, store.ErrFull) {
+				b.Fatal(err)
+			}
+		}
+	})
 }

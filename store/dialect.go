@@ -41,6 +41,10 @@ type dialect struct {
 	// refused a row. invalid: a value can not be kept.
 	unavailable, taken, invalid func(error) bool
 
+	// hold keeps transactions that run it with the same two texts from going on
+	// side by side; empty where one alone writes.
+	hold string
+
 	// pgvector is the schema that has PostgreSQL's extension of that name, quoted,
 	// where vectors are of its type; empty where they are bytes.
 	pgvector string
@@ -70,6 +74,7 @@ func postgresDialect() *dialect {
 			"@serial", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 			"@wordtable", postgresWordTable, "@tsvector", "tsvector", "@tsquery", "tsquery", "@matches", "memory_words.words @@"),
 		unavailable: postgresUnavailable,
+		hold:        "SELECT pg_advisory_xact_lock(hashtext($1), hashtext($2))",
 		taken:       func(err error) bool { return postgresCode(err) == "23505" },
 		invalid:     func(err error) bool { return strings.HasPrefix(postgresCode(err), "22") },
 	}

@@ -29,6 +29,8 @@ var (
 	ErrNotPending = errors.New("not pending")
 	// ErrSpendLimit: too little is left of what may be spent in the day.
 	ErrSpendLimit = errors.New("spend limit reached")
+	// ErrFull: there are as many as there may be.
+	ErrFull = errors.New("no room for more")
 	// ErrSessionBusy: another run has the session.
 	ErrSessionBusy = errors.New("session is busy")
 	// ErrUnavailable: the database can not do it now (unreachable, disk full,

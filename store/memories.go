@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,7 +17,10 @@ type Memories interface {
 	// again when it is not known whether it was; with another user or another
 	// text it is ErrExists. A text without any characters, or with more than
 	// MaxMemory, is ErrInvalid.
-	SaveMemory(ctx context.Context, memory Memory) (Memory, error)
+	//
+	// A user who has most memories or more, 0 being any number, is given no
+	// other: ErrFull. So nobody ever has more than most, however many save at once.
+	SaveMemory(ctx context.Context, memory Memory, most int) (Memory, error)
 
 	// SearchMemories returns up to limit of a user's memories that hold any word
 	// of text, the best first. A word is letters and digits, in any case and
@@ -61,22 +65,38 @@ func (m *Memory) columns() []any {
 }
 
 // SaveMemory implements Memories.
-func (d *DB) SaveMemory(ctx context.Context, memory Memory) (saved Memory, err error) {
+func (d *DB) SaveMemory(ctx context.Context, memory Memory, most int) (saved Memory, err error) {
 	const doing = "saving a memory"
 	if length := utf8.RuneCountInString(memory.Text); length == 0 || length > MaxMemory {
 		return Memory{}, failing(doing, fmt.Errorf("%w: a memory of %d characters", ErrInvalid, length))
 	}
+	var full bool
 	err = d.engine.all(ctx, func(ctx context.Context, q querier) error {
-		saved, err = d.writeMemory(ctx, q, memory)
+		saved, err = d.writeMemory(ctx, q, memory, most)
+		if full = errors.Is(err, ErrFull); full {
+			return nil // there is nothing to undo
+		}
 		return err
 	})
+	if err == nil && full {
+		err = ErrFull
+	}
 	return saved, failing(doing, err)
 }
 
-func (d *DB) writeMemory(ctx context.Context, q querier, memory Memory) (Memory, error) {
+func (d *DB) writeMemory(ctx context.Context, q querier, memory Memory, most int) (Memory, error) {
+	args := []any{d.clock(), memory.Tenant, memory.ID, memory.UserID, memory.SessionID, memory.Text}
+	room := "true"
+	if most > 0 {
+		if err := q.hold(ctx, memory.Tenant, memory.UserID); err != nil {
+			return Memory{}, err
+		}
+		room = "NOT EXISTS (SELECT 1 FROM memories WHERE tenant = $2 AND user_id = $4 LIMIT 1 OFFSET $7)"
+		args = append(args, most-1)
+	}
 	numbers, err := query[number](ctx, q, `INSERT INTO memories (tenant, memory_id, user_id, session_id, content, create_time)
-		VALUES ($2, $3, $4, $5, $6, @now) ON CONFLICT (tenant, memory_id) DO NOTHING RETURNING number`,
-		d.clock(), memory.Tenant, memory.ID, memory.UserID, memory.SessionID, memory.Text)
+		SELECT $2, $3, $4, $5, $6, @now WHERE `+room+`
+		ON CONFLICT (tenant, memory_id) DO NOTHING RETURNING number`, args...)
 	if err != nil {
 		return Memory{}, err
 	}
@@ -90,6 +110,9 @@ func (d *DB) writeMemory(ctx context.Context, q querier, memory Memory) (Memory,
 	}
 	saved, err := queryOne[Memory](ctx, q,
 		"SELECT "+memoryColumns+" FROM memories WHERE tenant = $1 AND memory_id = $2", memory.Tenant, memory.ID)
+	if most > 0 && errors.Is(err, ErrNotFound) {
+		return Memory{}, ErrFull
+	}
 	if err == nil && (saved.UserID != memory.UserID || saved.Text != memory.Text) {
 		err = ErrExists
 	}

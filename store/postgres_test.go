@@ -90,7 +90,7 @@ func TestPostgresIsGivenPgvector(t *testing.T) {
 	address := server.Plain(t)
 	before := openPostgres(t, address, store.Options{})
 	const model = "m/small"
-	saved, err := before.SaveMemory(t.Context(), store.Memory{Tenant: "default", ID: "a", UserID: "ann", Text: "tea"})
+	saved, err := before.SaveMemory(t.Context(), store.Memory{Tenant: "default", ID: "a", UserID: "ann", Text: "tea"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,16 @@ func (q querier) exec(ctx context.Context, statement string, args ...any) (int64
 	return changed, q.dialect.explain(err)
 }
 
+// hold waits until no other transaction has made it with the same two texts,
+// and makes others wait until this one ends.
+func (q querier) hold(ctx context.Context, texts ...any) error {
+	if q.dialect.hold == "" {
+		return nil
+	}
+	_, err := q.exec(ctx, q.dialect.hold, texts...)
+	return err
+}
+
 // row is something that can be read from a row's columns.
 type row[T any] interface {
 	*T

@@ -11,7 +11,8 @@ import (
 // Memory is the notes about the user that a run is for. Safe for concurrent use.
 type Memory interface {
 	// Save keeps a note of at most MaxNote characters. A second call with the
-	// context's CallKey, if it has one, keeps nothing more.
+	// context's CallKey, if it has one, keeps nothing more. It is ErrFull when
+	// the user has as many notes as there may be.
 	Save(ctx context.Context, text string) error
 	// Search returns the notes that go best with query, a plain text, the best
 	// first; none is no error.
@@ -33,6 +34,11 @@ func MemoryFrom(ctx context.Context) Memory {
 	m, _ := ctx.Value(memoryKey{}).(Memory)
 	return m
 }
+
+// ErrFull is what Memory.Save returns when there is no room for another note. A
+// model is told so.
+var ErrFull = errors.New("not saved: as many notes are kept about this user as there may be. " +
+	"Trying again does not help: some of them have to be deleted first, which you cannot do")
 
 var (
 	errNoMemory = errors.New("nothing can be remembered here: there is no store of memories")
@@ -69,10 +75,15 @@ func memorySave() (Definition, Func) {
 		case strings.TrimSpace(args.Text) == "":
 			return "", errors.New("the note is blank")
 		}
-		if err := memory.Save(ctx, strings.ReplaceAll(args.Text, "\x00", "\uFFFD")); err != nil {
+		err := memory.Save(ctx, strings.ReplaceAll(args.Text, "\x00", "\uFFFD"))
+		switch {
+		case errors.Is(err, ErrFull):
+			return "", ErrFull
+		case err != nil:
 			return "", hidden{told: errMemory, cause: err}
+		default:
+			return "saved", nil
 		}
-		return "saved", nil
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -65,6 +66,7 @@ func TestNotesAreSavedAndFound(t *testing.T) {
 func TestMemoryToolsRefuse(t *testing.T) {
 	t.Parallel()
 	broken := WithMemory(t.Context(), &notebook{err: errors.New("disk 7 of db.internal is full")})
+	full := WithMemory(t.Context(), &notebook{err: fmt.Errorf("saving to db.internal: %w", ErrFull)})
 	working := WithMemory(t.Context(), &notebook{})
 	long := `{"text": "` + strings.Repeat("é", MaxNote+1) + `"}`
 	for _, test := range []struct {
@@ -78,6 +80,7 @@ func TestMemoryToolsRefuse(t *testing.T) {
 		{"memory_search", t.Context(), `{"query": "a"}`, Failed, errNoMemory.Error()},
 		{"memory_save", broken, `{"text": "a"}`, Failed, errMemory.Error()},
 		{"memory_search", broken, `{"query": "a"}`, Failed, errMemory.Error()},
+		{"memory_save", full, `{"text": "a"}`, Failed, "some of them have to be deleted first"},
 		{"memory_save", working, `{"text": " \n"}`, Failed, "the note is blank"},
 		{"memory_save", working, long, InvalidArguments, "text"},
 		{"memory_save", working, `{}`, InvalidArguments, "text"},

@@ -27,6 +27,8 @@ func memoryTests() map[string]func(*testing.T, *world) {
 		"memories are listed newest first, page by page": listMemories,
 		"a deleted memory is found no more":              deleteMemory,
 		"a session's memories are deleted with it":       deleteMemoriesOfSession,
+		"a user is given no memory too many":             boundMemories,
+		"many who save at once leave none too many":      raceMemories,
 	}
 }
 
@@ -34,7 +36,7 @@ func memoryTests() map[string]func(*testing.T, *world) {
 func (w *world) remember(t *testing.T, userID string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
-		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: userID + ": " + text, UserID: userID, Text: text})
+		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: userID + ": " + text, UserID: userID, Text: text}, 0)
 		succeeds(t, err)
 		w.clock.advance(time.Second)
 	}
@@ -50,7 +52,7 @@ func (w *world) search(t *testing.T, userID, text string) []string {
 func saveMemory(t *testing.T, w *world) {
 	text := "Ann's \"tea\" \\ is\n\tgreen: 緑茶 🍵 -NEAR* O'Hara" + strings.Repeat("é", 100)
 	want := store.Memory{Tenant: tenant, ID: "m1", UserID: "ann", SessionID: "chat", Text: text}
-	saved, err := w.SaveMemory(t.Context(), want)
+	saved, err := w.SaveMemory(t.Context(), want, 0)
 	succeeds(t, err)
 	want.CreateTime = w.clock.Now()
 	same(t, "the answer", saved, want)
@@ -65,10 +67,10 @@ func saveMemory(t *testing.T, w *world) {
 
 func saveMemoryTwice(t *testing.T, w *world) {
 	memory := store.Memory{Tenant: tenant, ID: "m1", UserID: "ann", Text: "green tea"}
-	first, err := w.SaveMemory(t.Context(), memory)
+	first, err := w.SaveMemory(t.Context(), memory, 0)
 	succeeds(t, err)
 	w.clock.advance(time.Second)
-	again, err := w.SaveMemory(t.Context(), memory)
+	again, err := w.SaveMemory(t.Context(), memory, 0)
 	succeeds(t, err)
 	same(t, "the answer", again, first)
 	same(t, "what is found", w.search(t, "ann", "tea"), []string{"green tea"})
@@ -76,18 +78,18 @@ func saveMemoryTwice(t *testing.T, w *world) {
 		{Tenant: tenant, ID: "m1", UserID: "bob", Text: "green tea"},
 		{Tenant: tenant, ID: "m1", UserID: "ann", Text: "black tea"},
 	} {
-		_, err := w.SaveMemory(t.Context(), other)
+		_, err := w.SaveMemory(t.Context(), other, 0)
 		fails(t, err, store.ErrExists)
 	}
 	same(t, "what is found of the others", w.search(t, "bob", "tea"), []string{})
 	memory.Tenant = "umbrella"
-	_, err = w.SaveMemory(t.Context(), memory)
+	_, err = w.SaveMemory(t.Context(), memory, 0)
 	succeeds(t, err)
 }
 
 func badMemory(t *testing.T, w *world) {
 	for _, text := range []string{"", strings.Repeat("é", store.MaxMemory+1), "a\x00b", "\xff"} {
-		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: "m1", UserID: "ann", Text: text})
+		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: "m1", UserID: "ann", Text: text}, 0)
 		fails(t, err, store.ErrInvalid)
 	}
 	_, err := w.SearchMemories(t.Context(), tenant, "ann", "a\x00b", 1)
@@ -181,7 +183,7 @@ func rankMemories(t *testing.T, w *world) {
 func searchOwn(t *testing.T, w *world) {
 	w.remember(t, "ann", "tea of ann")
 	w.remember(t, "bob", "tea of bob")
-	_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: "umbrella", ID: "m1", UserID: "ann", Text: "tea of another ann"})
+	_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: "umbrella", ID: "m1", UserID: "ann", Text: "tea of another ann"}, 0)
 	succeeds(t, err)
 	same(t, "ann's", w.search(t, "ann", "tea of bob, of another ann"), []string{"tea of ann"})
 	same(t, "bob's", w.search(t, "bob", "tea"), []string{"tea of bob"})
@@ -225,9 +227,9 @@ func deleteMemory(t *testing.T, w *world) {
 
 func deleteMemoriesOfSession(t *testing.T, w *world) {
 	for id, session := range map[string]string{"of chat": "chat", "of mail": "mail", "of none": "", "of a run": "no session"} {
-		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: id, UserID: "ann", SessionID: session, Text: id})
+		_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: id, UserID: "ann", SessionID: session, Text: id}, 0)
 		succeeds(t, err)
-		_, err = w.SaveMemory(t.Context(), store.Memory{Tenant: "umbrella", ID: id, UserID: "ann", SessionID: session, Text: id})
+		_, err = w.SaveMemory(t.Context(), store.Memory{Tenant: "umbrella", ID: id, UserID: "ann", SessionID: session, Text: id}, 0)
 		succeeds(t, err)
 	}
 	w.acquire(t, "chat", "a")
@@ -261,7 +263,7 @@ func findsAsItsModel(t *testing.T, w *world) {
 			}
 			memory, err := w.SaveMemory(t.Context(), store.Memory{
 				Tenant: tenant, ID: fmt.Sprintf("%s: %02d", name, i), UserID: name, Text: text,
-			})
+			}, 0)
 			if err != nil {
 				rt.Fatal(err)
 			}

@@ -235,7 +235,7 @@ func meanOwn(t *testing.T, w *world) {
 	w.remember(t, "ann", "of ann")
 	w.remember(t, "bob", "of bob")
 	other := store.Memory{Tenant: "umbrella", ID: "ann: of ann", UserID: "ann", Text: "of another ann"}
-	_, err := w.SaveMemory(t.Context(), other)
+	_, err := w.SaveMemory(t.Context(), other, 0)
 	succeeds(t, err)
 	w.mean(t, "ann", "of ann", axis(0))
 	w.mean(t, "bob", "of bob", axis(3))
@@ -250,7 +250,7 @@ func meanOwn(t *testing.T, w *world) {
 
 func forgetVectors(t *testing.T, w *world) {
 	w.remember(t, "ann", "tea", "cat")
-	_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: "ann: chat", UserID: "ann", SessionID: "chat", Text: "chat"})
+	_, err := w.SaveMemory(t.Context(), store.Memory{Tenant: tenant, ID: "ann: chat", UserID: "ann", SessionID: "chat", Text: "chat"}, 0)
 	succeeds(t, err)
 	for i, text := range []string{"tea", "cat", "chat"} {
 		w.mean(t, "ann", text, axis(i+1))
@@ -308,7 +308,7 @@ func meansAsItsModel(t *testing.T, w *world) {
 			}
 			memory, err := w.SaveMemory(t.Context(), store.Memory{
 				Tenant: tenant, ID: fmt.Sprintf("%s: %02d", name, i), UserID: name, Text: text,
-			})
+			}, 0)
 			if err != nil {
 				rt.Fatal(err)
 			}

@@ -34,7 +34,9 @@ const (
 // `memory_search`, and an agent's `memory_tokens`. It needs the scope `run`; a
 // memory of another tenant does not exist: NOT_FOUND.
 type MemoryServiceClient interface {
-	// SaveMemory keeps a memory. Called twice it keeps two.
+	// SaveMemory keeps a memory. Called twice it keeps two. For a user who has as
+	// many as there may be it is FAILED_PRECONDITION, with the reason
+	// MEMORIES_FULL: some have to be deleted first.
 	SaveMemory(ctx context.Context, in *SaveMemoryRequest, opts ...grpc.CallOption) (*SaveMemoryResponse, error)
 	// SearchMemories finds a user's memories by their words, the best first: that
 	// with more of the query's words, and with those that fewer of the user's
@@ -104,7 +106,9 @@ func (c *memoryServiceClient) DeleteMemory(ctx context.Context, in *DeleteMemory
 // `memory_search`, and an agent's `memory_tokens`. It needs the scope `run`; a
 // memory of another tenant does not exist: NOT_FOUND.
 type MemoryServiceServer interface {
-	// SaveMemory keeps a memory. Called twice it keeps two.
+	// SaveMemory keeps a memory. Called twice it keeps two. For a user who has as
+	// many as there may be it is FAILED_PRECONDITION, with the reason
+	// MEMORIES_FULL: some have to be deleted first.
 	SaveMemory(context.Context, *SaveMemoryRequest) (*SaveMemoryResponse, error)
 	// SearchMemories finds a user's memories by their words, the best first: that
 	// with more of the query's words, and with those that fewer of the user's
