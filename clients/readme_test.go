@@ -172,7 +172,7 @@ func session(markdown string) []command {
 }
 
 // volatile are the values that differ from run to run.
-var volatile = regexp.MustCompile(`("(?:runId|sessionId|createTime|latency)": )"[^"]*"|[0-9.]+ m?s|task_[0-9a-f-]{36}|\b[0-9]+s +|after event [0-9]+`)
+var volatile = regexp.MustCompile(`("(?:runId|sessionId|createTime|latency)": )"[^"]*"|[0-9.]+ m?s|(?:task|mem)_[0-9a-f-]{36}|\b[0-9]+s +|after event [0-9]+`)
 
 // shows says whether printed is what is shown, where a line of `…` stands for
 // any lines and a volatile value for any other.

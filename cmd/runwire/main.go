@@ -54,6 +54,7 @@ type cli struct {
 	Task     taskCommands     `cmd:"" help:"Have agents run in the background, as tasks."`
 	Schedule scheduleCommands `cmd:"" help:"Submit tasks again and again."`
 	Session  sessionCommands  `cmd:"" help:"Show conversations, and delete them."`
+	Memory   memoryCommands   `cmd:"" help:"Show what is remembered of users, save notes and delete them."`
 	Usage    usageCommand     `cmd:"" help:"Say what models were paid for."`
 	Keys     keyCommands      `cmd:"" help:"Make API keys."`
 	Version  versionCommand   `cmd:"" help:"Say which Runwire this is."`

@@ -49,6 +49,7 @@ func (s *standIn) start(t *testing.T, address string) (at string, stop func()) {
 	}
 	server := grpc.NewServer(grpc.UnaryInterceptor(s.answer), grpc.StreamInterceptor(s.stream), grpc.WaitForHandlers(true))
 	agentv1.RegisterAgentServiceServer(server, agentv1.UnimplementedAgentServiceServer{})
+	agentv1.RegisterMemoryServiceServer(server, agentv1.UnimplementedMemoryServiceServer{})
 	agentv1.RegisterScheduleServiceServer(server, agentv1.UnimplementedScheduleServiceServer{})
 	agentv1.RegisterSessionServiceServer(server, agentv1.UnimplementedSessionServiceServer{})
 	agentv1.RegisterUsageServiceServer(server, agentv1.UnimplementedUsageServiceServer{})
