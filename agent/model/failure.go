@@ -100,10 +100,11 @@ func sortEvent(said saidError) (kind ErrorKind, retry bool) {
 }
 
 // errorIn reads the field of an event or a body that tells of an error, if it does.
-func errorIn(field json.RawMessage) (said saidError, failed bool) {
+func errorIn(field json.RawMessage) (saidError, bool) {
 	if len(field) == 0 || string(field) == "null" {
 		return saidError{}, false
 	}
+	var said saidError
 	if json.Unmarshal(field, &said) != nil {
 		said.Message = string(field) // a bare string at some
 	}
