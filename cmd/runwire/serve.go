@@ -46,8 +46,8 @@ type serveCommand struct {
 
 // ballast is how many bytes of the heap are never touched. They take address
 // space and no memory, and let a busy server with little in use collect its
-// garbage ten times a second instead of fifty.
-const ballast = 16 << 20
+// garbage five times a second instead of fifty.
+const ballast = 32 << 20
 
 // Run serves until ctx ends and all is drained.
 func (c *serveCommand) Run(ctx context.Context, term terminal) error {
