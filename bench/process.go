@@ -141,21 +141,28 @@ func (p *process) stop() {
 	_ = p.cmd.Wait()
 }
 
-// cpu is the processor time the server has used so far.
+// cpu is the processor time the server has used so far. The scheduler's own
+// figure is exact; that in /proc/PID/stat counts ticks, and is wrong by a
+// quarter for threads that run for less than one.
 func (p *process) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("read the server's processor time (Linux only): %w", err)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		return 0, errors.Join(errors.New("the kernel does not tell a thread's processor time (Linux only)"), err)
 	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(after)
-	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat is shorter than its manual says")
+	var total time.Duration
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if err != nil {
+			return 0, fmt.Errorf("read a thread's processor time: %w", err)
+		}
+		first, _, _ := strings.Cut(string(stat), " ")
+		used, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read a thread's processor time: %w", err)
+		}
+		total += time.Duration(used)
 	}
-	const ticksPerSecond = 100 // what Linux reports to user space on every architecture
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / ticksPerSecond, errors.Join(err1, err2)
+	return total, nil
 }
 
 // memory is the server's resident memory in bytes.

@@ -43,7 +43,7 @@ const (
 	// While runs end by the crowd, a batch waits for gathering until it is
 	// written: what a write costs is then shared by many.
 	crowd     = 4
-	gathering = 4 * time.Millisecond
+	gathering = time.Millisecond
 )
 
 // write writes a run's usage, and its turn unless that is nil.

@@ -36,6 +36,8 @@ type dialect struct {
 	unnumbered bool
 	// ready maps statements to what they are in this dialect.
 	ready sync.Map
+	// insertions are the texts of inserts, by insertion.
+	insertions sync.Map
 
 	// unavailable: the database can not do it now. taken: a unique index has
 	// refused a row. invalid: a value can not be kept.

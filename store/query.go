@@ -111,18 +111,33 @@ func (q querier) insert(ctx context.Context, into string, rows [][]any, conflict
 			}
 			continue
 		}
-		form := strings.Repeat(", $", len(rows[0]))[2:]
-		var args []any
+		args := make([]any, 0, size*len(rows[0]))
 		for _, row := range rows[:size] {
 			args = append(args, row...)
 		}
-		statement := "INSERT INTO " + into + " VALUES " + tuples(1, size, form) + conflict
-		if _, err := q.exec(ctx, statement, args...); err != nil {
+		if _, err := q.exec(ctx, q.dialect.insertion(into, conflict, size, len(rows[0])), args...); err != nil {
 			return err
 		}
 		rows = rows[size:]
 	}
 	return nil
+}
+
+// insertion is the text of an insert of so many rows.
+type insertion struct {
+	into, conflict string
+	rows           int
+}
+
+func (d *dialect) insertion(into, conflict string, rows, columns int) string {
+	key := insertion{into, conflict, rows}
+	if text, ok := d.insertions.Load(key); ok {
+		return text.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	form := strings.Repeat(", $", columns)[2:]
+	text := "INSERT INTO " + into + " VALUES " + tuples(1, rows, form) + conflict
+	d.insertions.Store(key, text)
+	return text
 }
 
 // tuples writes a list of parameters from number first on, count times in a

@@ -25,26 +25,24 @@ func (r *RunUsage) columns() []any {
 
 const (
 	maxRecentRuns = 200
-	// rowsARun is how many rows are looked through to find a run.
-	rowsARun = 16
+	// recentCalls is how many calls are looked through to find them.
+	recentCalls = 16 * maxRecentRuns
 )
 
-// A run's sums are whole, also where its first rows lie before those that were
-// looked through.
+// Of a run that began before the calls that are looked through, those before
+// them are not in its sums.
 const recentRuns = `SELECT run_id, count(*), CAST(sum(input_tokens) AS BIGINT), CAST(sum(cached_tokens) AS BIGINT),
 		CAST(sum(cache_write_tokens) AS BIGINT), CAST(sum(output_tokens) AS BIGINT),
 		CAST(coalesce(min(CASE WHEN input_tokens > 0 THEN input_tokens END), 0) AS BIGINT)
-	FROM usage WHERE tenant = $1 AND agent = $2 AND run_id IN (
-		SELECT recent.run_id FROM (
-			SELECT run_id, model FROM usage WHERE tenant = $1 AND agent = $2 ORDER BY create_time DESC LIMIT $4
-		) AS recent WHERE recent.model = $3)
-	GROUP BY run_id ORDER BY max(create_time) DESC, run_id DESC LIMIT $5`
+	FROM (SELECT * FROM usage WHERE tenant = $1 AND agent = $2 ORDER BY create_time DESC LIMIT $4) AS recent
+	GROUP BY run_id HAVING count(CASE WHEN model = $3 THEN 1 END) > 0
+	ORDER BY max(create_time) DESC, run_id DESC LIMIT $5`
 
 // RecentRuns implements Usage.
 func (d *DB) RecentRuns(ctx context.Context, tenant, agent, model string, limit int) (runs []RunUsage, err error) {
 	limit = min(max(limit, 0), maxRecentRuns)
 	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
-		runs, err = query[RunUsage](ctx, q, recentRuns, tenant, agent, model, limit*rowsARun, limit)
+		runs, err = query[RunUsage](ctx, q, recentRuns, tenant, agent, model, recentCalls, limit)
 		return err
 	})
 	return runs, failing("reading recent runs", err)

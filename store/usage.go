@@ -10,9 +10,9 @@ import (
 
 // Usage is what models were paid for.
 type Usage interface {
-	// AppendUsage writes rows, all or none. A row whose id is there already is
-	// left as it is, so the same may be written again when it is not known
-	// whether it was.
+	// AppendUsage writes rows, all or none. A row whose run, id and time are
+	// there already is left as it is, so the same may be written again when it is
+	// not known whether it was.
 	AppendUsage(ctx context.Context, rows []UsageRow) error
 
 	// SumUsage adds up what filter leaves: one sum for each of the groups that
@@ -126,7 +126,7 @@ func writeUsage(ctx context.Context, q querier, usage []UsageRow) error {
 	}
 	if err := q.insert(ctx, `usage (tenant, usage_id, create_time, user_id, agent, model, run_id, input_tokens,
 		cached_tokens, cache_write_tokens, output_tokens, cost_nano, estimated)`, rows,
-		" ON CONFLICT (tenant, run_id, usage_id) DO NOTHING"); err != nil {
+		" ON CONFLICT (tenant, create_time, run_id, usage_id) DO NOTHING"); err != nil {
 		return err
 	}
 	return settle(ctx, q, usage)

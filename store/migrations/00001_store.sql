@@ -174,10 +174,8 @@ CREATE TABLE usage (
     -- Billionths of a US dollar; none when the price is unknown.
     cost_nano          BIGINT,
     estimated          BOOLEAN NOT NULL,
-    PRIMARY KEY (tenant, run_id, usage_id)
+    PRIMARY KEY (tenant, create_time, run_id, usage_id)
 ) @clustered;
-CREATE INDEX usage_by_time ON usage (tenant, create_time);
-CREATE INDEX usage_by_user ON usage (tenant, user_id, create_time);
 CREATE INDEX usage_by_agent ON usage (tenant, agent, create_time);
 
 -- What was spent in a day, counted from 1970 in UTC, where that has a limit.
