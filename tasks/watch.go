@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// catchUp is between looks into the store for events that were missed on
-	// the bus and are not kept yet.
+	// soon is when a watcher that has missed an event first looks for it in the
+	// store: it is kept there with the task's end, or within flushEvery. Later
+	// looks are twice as far apart each, and catchUp at most while events come.
+	soon    = 2 * time.Millisecond
 	catchUp = flushEvery / 4
 	// reassure is how long a watcher trusts a silent bus.
 	reassure = 15 * time.Second
@@ -61,9 +63,14 @@ type watcher struct {
 	service *Service
 	key     taskKey
 	feed    *listener
-	last    int64 // the last number that was passed on
-	behind  bool  // there may be events that the bus has told others of only
 	send    func(*agentv1.RunEvent) error
+
+	last  int64 // the last number that was passed on
+	heard int64 // the number of an event that came too early
+	// behind: there may be events that the bus has told others of only.
+	behind bool
+	// look is between the last two looks for what was missed.
+	look time.Duration
 }
 
 // history passes on what the store has. It says whether that was the end.
@@ -108,8 +115,12 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 	if !w.service.Bus.Connected() {
 		patience = distrust
 	}
-	if w.behind {
+	atSeam := w.behind && w.heard <= w.last
+	switch {
+	case atSeam:
 		patience = seam
+	case w.heard > w.last:
+		patience = w.later(distrust)
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -117,7 +128,7 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 		entries, missed := w.feed.take()
 		for _, e := range entries {
 			if e.first() > w.last+1 {
-				missed = true
+				missed, w.heard = true, e.event.GetSequence()
 				break
 			}
 			if ended, err := w.pass(e); ended || err != nil {
@@ -126,17 +137,23 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 		}
 		if missed {
 			w.behind = true
-			return false, pause(ctx, catchUp)
+			return false, pause(ctx, w.later(catchUp))
 		}
 		select {
 		case <-w.feed.ready:
 		case <-timer.C:
-			w.behind = false
+			w.behind = w.behind && !atSeam
 			return false, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}
 	}
+}
+
+// later is when the store is looked into next for what was missed.
+func (w *watcher) later(most time.Duration) time.Duration {
+	w.look = min(max(2*w.look, soon), most)
+	return w.look
 }
 
 // pass sends what the watcher does not have yet. One who has `started` does
@@ -152,7 +169,7 @@ func (w *watcher) pass(e entry) (ended bool, err error) {
 	if err := w.send(event); err != nil {
 		return false, err
 	}
-	w.last = event.GetSequence()
+	w.last, w.look = event.GetSequence(), 0
 	return event.GetFinished() != nil && event.GetToolCallId() == "", nil
 }
 
