@@ -20,8 +20,10 @@ const (
 	apis    = 2
 	// betweenBlows is how often a process is struck.
 	betweenBlows = time.Second
-	// patience is how long after the last blow all must have ended.
+	// patience is how long after the last blow all must have ended, beside the
+	// time that a backlog takes, in which each task has backlog.
 	patience = 90 * time.Second
+	backlog  = 60 * time.Millisecond
 	// afterKill is how long a killed worker's tasks may wait for another: the
 	// lease is 30 s.
 	afterKill = 35 * time.Second
@@ -137,7 +139,7 @@ func newField(t *testing.T, binary string) *field {
 // torture has users come for as long as blows fall, waits for the end of all
 // tasks, and audits.
 func (f *field) torture(s scenario, tasks int, within time.Duration) {
-	ctx, cancel := context.WithTimeout(f.t.Context(), within+patience+s.late)
+	ctx, cancel := context.WithTimeout(f.t.Context(), within+patience+time.Duration(tasks)*backlog+s.late)
 	defer cancel()
 	f.begin = time.Now()
 	users := startCrowd(ctx, f.clients, tasks, within)
