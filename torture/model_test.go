@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -91,6 +93,9 @@ type chatRequest struct {
 
 func (m *modelServer) serve(w http.ResponseWriter, r *http.Request) {
 	p, outputs, err := m.read(r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return // who asked was killed in the middle
+	}
 	if err != nil {
 		m.fault(err.Error())
 		http.Error(w, err.Error(), http.StatusBadRequest)
