@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -21,7 +20,7 @@ func million(ctx context.Context, dir string, o options) error {
 	fmt.Printf("\n%-34s %14s %14s %14s\n", "tasks kept", "CPU a submit", "", "memory")
 	kept := 0
 	for range steps {
-		f, err := submit(ctx, p, o.many/steps)
+		f, err := keep(ctx, p, o.many/steps)
 		if err != nil {
 			return err
 		}
@@ -50,28 +49,18 @@ func million(ctx context.Context, dir string, o options) error {
 	return nil
 }
 
-// submit submits so many tasks that are not due.
-func submit(ctx context.Context, p *process, tasks int) (figure, error) {
+// keep submits so many tasks that are not due.
+func keep(ctx context.Context, p *process, tasks int) (figure, error) {
 	before, err := p.cpu()
 	if err != nil {
 		return figure{}, err
 	}
-	errs := make(chan error, submitters)
 	begin := time.Now()
-	var group sync.WaitGroup
-	for i := range submitters {
-		group.Go(func() {
-			for range tasks / submitters {
-				if _, err := later(authorized(ctx), p.client(i)); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	group.Wait()
-	close(errs)
-	for err := range errs {
+	err = submit(tasks, func(i int) error {
+		_, err := later(authorized(ctx), p.client(i))
+		return err
+	})
+	if err != nil {
 		return figure{}, err
 	}
 	elapsed := time.Since(begin)

@@ -114,25 +114,14 @@ func await(ctx context.Context, p *process, id string) error {
 
 // completed submits many tasks and returns how many a second come to their end.
 func completed(ctx context.Context, p *process, tasks int) (float64, error) {
-	errs := make(chan error, submitters)
 	begin := time.Now()
-	var group sync.WaitGroup
-	for i := range submitters {
-		group.Go(func() {
-			for range tasks / submitters {
-				_, err := p.client(i).SubmitTask(authorized(ctx), &agentv1.SubmitTaskRequest{
-					Message: "Now.", UserId: "now", Agent: "nothing",
-				})
-				if err != nil {
-					errs <- err
-					return
-				}
-			}
+	err := submit(tasks, func(i int) error {
+		_, err := p.client(i).SubmitTask(authorized(ctx), &agentv1.SubmitTaskRequest{
+			Message: "Now.", UserId: "now", Agent: "nothing",
 		})
-	}
-	group.Wait()
-	close(errs)
-	for err := range errs {
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
 	open := &agentv1.ListTasksRequest{
@@ -149,4 +138,27 @@ func completed(ctx context.Context, p *process, tasks int) (float64, error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// submit has all submitters make their share of so many calls.
+func submit(tasks int, call func(submitter int) error) error {
+	errs := make(chan error, submitters)
+	var group sync.WaitGroup
+	for i := range submitters {
+		group.Go(func() {
+			for range tasks / submitters {
+				if err := call(i); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
 }

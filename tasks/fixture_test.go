@@ -268,6 +268,18 @@ type script struct {
 	turns []turn
 }
 
+// until holds each reply until a channel is closed.
+func until(released <-chan struct{}) func(context.Context, int) error {
+	return func(ctx context.Context, _ int) error {
+		select {
+		case <-released:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // turn is a reply.
 type turn struct {
 	say   []string

@@ -33,12 +33,7 @@ func TestWritesWhoseAnswersAreLost(t *testing.T) {
 		if at == 0 {
 			return nil
 		}
-		select {
-		case <-flushed: // and the answer ends before the next flush
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return until(flushed)(ctx, at) // and the answer ends before the next flush
 	}
 	r := h.replica(1, time.Second)
 	id := r.submit(t, "What is it?")

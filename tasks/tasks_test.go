@@ -99,14 +99,7 @@ func TestManyWatchTheSame(t *testing.T) {
 		pieces[i] = fmt.Sprintf("p%d ", i)
 	}
 	release := make(chan struct{})
-	h.model.hold = func(ctx context.Context, _ int) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	h.model.hold = until(release)
 	h.model.plays(turn{say: pieces})
 	r, other := h.replica(1, time.Second), h.replica(0, 0)
 	id := r.submit(t, "Tell.")
@@ -133,19 +126,12 @@ func TestAWatcherMissesNothingThatWasToldBeforeItCame(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	release := make(chan struct{})
-	h.model.hold = func(ctx context.Context, _ int) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	h.model.hold = until(release)
 	h.model.plays(turn{say: []string{"One", ", two."}})
 	r := h.replica(1, time.Second)
 	id := r.submit(t, "Count.")
 	heard := errors.New("heard it")
-	until := func(from *replica) {
+	hears := func(from *replica) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -159,8 +145,8 @@ func TestAWatcherMissesNothingThatWasToldBeforeItCame(t *testing.T) {
 			t.Errorf("the text does not come: %v", err)
 		}
 	}
-	until(r)
-	until(h.replica(0, 0)) // at once, before it is kept
+	hears(r)
+	hears(h.replica(0, 0)) // at once, before it is kept
 	close(release)
 	r.watch(t, id, 0)
 }

@@ -256,19 +256,7 @@ func findsAsItsModel(t *testing.T, w *world) {
 	rapid.Check(t, func(rt *rapid.T) {
 		user++
 		name := fmt.Sprint("user ", user)
-		var saved []store.Memory
-		for i, text := range rapid.SliceOfN(sentence, 0, 12).Draw(rt, "memories") {
-			if rapid.Bool().Draw(rt, "later") {
-				w.clock.advance(time.Second)
-			}
-			memory, err := w.SaveMemory(t.Context(), store.Memory{
-				Tenant: tenant, ID: fmt.Sprintf("%s: %02d", name, i), UserID: name, Text: text,
-			}, 0)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			saved = append(saved, memory)
-		}
+		saved := w.saveAny(t, rt, name, sentence)
 		query := sentence.Draw(rt, "query")
 		got, err := w.SearchMemories(t.Context(), tenant, name, query, 100)
 		if err != nil {
@@ -278,6 +266,24 @@ func findsAsItsModel(t *testing.T, w *world) {
 			rt.Fatalf("%q:\n got %+v\nwant %+v", query, got, want)
 		}
 	})
+}
+
+// saveAny saves any number of a user's memories, at any moments.
+func (w *world) saveAny(t *testing.T, rt *rapid.T, user string, sentence *rapid.Generator[string]) (saved []store.Memory) {
+	t.Helper()
+	for i, text := range rapid.SliceOfN(sentence, 0, 12).Draw(rt, "memories") {
+		if rapid.Bool().Draw(rt, "later") {
+			w.clock.advance(time.Second)
+		}
+		memory, err := w.SaveMemory(t.Context(), store.Memory{
+			Tenant: tenant, ID: fmt.Sprintf("%s: %02d", user, i), UserID: user, Text: text,
+		}, 0)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		saved = append(saved, memory)
+	}
+	return saved
 }
 
 // expected is what a search for query finds among all of a user's memories.

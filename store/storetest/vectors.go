@@ -299,20 +299,10 @@ func meansAsItsModel(t *testing.T, w *world) {
 	rapid.Check(t, func(rt *rapid.T) {
 		user++
 		name := fmt.Sprint("user ", user)
-		var saved []store.Memory
+		saved := w.saveAny(t, rt, name, sentence)
 		cosines := make(map[string]float64)
 		var vectors []store.MemoryVector
-		for i, text := range rapid.SliceOfN(sentence, 0, 12).Draw(rt, "memories") {
-			if rapid.Bool().Draw(rt, "later") {
-				w.clock.advance(time.Second)
-			}
-			memory, err := w.SaveMemory(t.Context(), store.Memory{
-				Tenant: tenant, ID: fmt.Sprintf("%s: %02d", name, i), UserID: name, Text: text,
-			}, 0)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			saved = append(saved, memory)
+		for _, memory := range saved {
 			if meaning := rapid.IntRange(-1, 3).Draw(rt, "meaning"); meaning >= 0 {
 				cosines[memory.ID] = float64(query()[meaning])
 				vectors = append(vectors, store.MemoryVector{Tenant: tenant, ID: memory.ID, Vector: axis(meaning)})
