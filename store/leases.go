@@ -106,7 +106,7 @@ func (d *DB) ClaimTask(ctx context.Context, tenant, id, worker string, lease tim
 // TurnInSession implements Leases.
 func (d *DB) TurnInSession(ctx context.Context, tenant, sessionID string) (task DueTask, err error) {
 	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
-		first, err := queryOne[turn](ctx, q, `SELECT tenant, task_id, priority, status FROM tasks
+		first, err := queryOne[turn](ctx, q, `SELECT tenant, task_id, priority, attempt > 0, status FROM tasks
 			WHERE tenant = $2 AND session_id = $3 AND status < 4 AND (run_after <= @now OR attempt > 0)
 			ORDER BY create_time, task_id LIMIT 1`, d.clock(), tenant, sessionID)
 		if err == nil && first.status != StatusQueued {

@@ -39,9 +39,11 @@ type DueTask struct {
 	Tenant   string
 	ID       string
 	Priority int
+	// Begun: a worker has had it before.
+	Begun bool
 }
 
-func (t *DueTask) columns() []any { return []any{&t.Tenant, &t.ID, &t.Priority} }
+func (t *DueTask) columns() []any { return []any{&t.Tenant, &t.ID, &t.Priority, &t.Begun} }
 
 // Lead implements Sweeper.
 func (d *DB) Lead(ctx context.Context, name, owner string, ttl time.Duration) (leads bool, err error) {
@@ -71,7 +73,7 @@ func (d *DB) DueTasks(ctx context.Context, limit int, again time.Duration) (task
 				SELECT tenant, task_id FROM tasks WHERE wake_time <= @now ORDER BY wake_time LIMIT $2 @skip_locked)
 			UPDATE tasks SET wake_time = @now + $3
 			FROM due WHERE tasks.tenant = due.tenant AND tasks.task_id = due.task_id
-			RETURNING tasks.tenant, tasks.task_id, tasks.priority`, d.clock(), max(limit, 0), again.Microseconds())
+			RETURNING tasks.tenant, tasks.task_id, tasks.priority, tasks.attempt > 0`, d.clock(), max(limit, 0), again.Microseconds())
 		return err
 	})
 	return tasks, failing("looking for due tasks", err)

@@ -93,7 +93,7 @@ func (s *Service) ResolveApproval(
 	}
 	s.publish(tenant, task.ID, task.Attempt, told)
 	if task.Status == store.StatusQueued {
-		s.Bus.DispatchSoon(tenant, task.ID, bus.Priority(task.Priority))
+		s.Bus.DispatchSoon(tenant, task.ID, bus.High) // it has begun
 	}
 	return contract(&task)
 }

@@ -304,7 +304,7 @@ func (s *Service) ended(ctx context.Context, task *store.Task, end ending) {
 	}
 	next, err := s.Store.TurnInSession(context.WithoutCancel(ctx), task.Tenant, task.SessionID)
 	if err == nil {
-		s.Bus.DispatchSoon(next.Tenant, next.ID, bus.Priority(next.Priority))
+		s.Bus.DispatchSoon(next.Tenant, next.ID, priority(next))
 	} else if !errors.Is(err, store.ErrNotFound) {
 		s.Log.WarnContext(ctx, "session's next task was not dispatched", slog.Any("error", err))
 	}

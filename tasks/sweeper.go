@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/runwire/runwire/bus"
+	"github.com/runwire/runwire/store"
 )
 
 const (
 	// sweepEvery is how late a task that is due may be noticed.
 	sweepEvery = 500 * time.Millisecond
-	// leadership is how long a silent leader keeps others from sweeping.
-	leadership = 10 * time.Second
+	// leadership is how long a silent leader keeps others from sweeping: a part
+	// of how late the tasks of a process that died may be taken over.
+	leadership = 3 * time.Second
 	// again is when a dispatched task that nobody has claimed is dispatched again.
 	again = 2 * time.Minute
 	// cleanEvery is how often finished tasks are looked for that are old.
@@ -45,8 +47,8 @@ type Sweeper struct {
 type SweeperConfig struct {
 	// Retention is how long finished tasks are kept.
 	Retention time.Duration
-	// Sole: no other process has the store, so that whatever runs in it when
-	// the sweeper begins has lost its worker.
+	// Sole: no other process has the store, so that this sweeper leads, and
+	// whatever runs in the store when it begins has lost its worker.
 	Sole bool
 	// Fire submits the tasks of the schedules that are due.
 	Fire func(context.Context) error
@@ -59,9 +61,8 @@ func (s *Service) NewSweeper(cfg SweeperConfig) *Sweeper {
 
 // Run sweeps until ctx ends, whenever this replica leads.
 func (s *Sweeper) Run(ctx context.Context) error {
-	store := s.service.Store
 	if s.sole {
-		if err := errors.Join(store.BreakLeases(ctx), store.WakeTasks(ctx)); err != nil {
+		if err := errors.Join(s.service.Store.BreakLeases(ctx), s.service.Store.WakeTasks(ctx)); err != nil {
 			s.service.Log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
 		}
 	}
@@ -77,11 +78,11 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if s.leads {
-				_ = store.Resign(context.WithoutCancel(ctx), "sweeper", s.service.worker.name) // else it runs out
+				_ = s.service.Store.Resign(context.WithoutCancel(ctx), "sweeper", s.service.worker.name) // else it runs out
 			}
 			return nil
 		case <-s.service.Bus.Renewed():
-			if err := store.WakeTasks(ctx); err != nil {
+			if err := s.service.Store.WakeTasks(ctx); err != nil {
 				s.service.Log.WarnContext(ctx, "tasks will be dispatched later", slog.Any("error", err))
 			}
 		case <-ticker.C:
@@ -90,7 +91,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 }
 
 func (s *Sweeper) sweep(ctx context.Context) (err error) {
-	if !s.leads || time.Since(s.led) > leadership/3 {
+	if !s.sole && (!s.leads || time.Since(s.led) > leadership/3) {
 		asked := time.Now()
 		if s.leads, err = s.service.Store.Lead(ctx, "sweeper", s.service.worker.name, leadership); err != nil || !s.leads {
 			return err
@@ -112,7 +113,7 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 		}
 		full := false
 		for _, task := range due {
-			err := s.service.Bus.Dispatch(ctx, task.Tenant, task.ID, bus.Priority(task.Priority))
+			err := s.service.Bus.Dispatch(ctx, task.Tenant, task.ID, priority(task))
 			full = full || errors.Is(err, bus.ErrFull)
 			if err != nil && !errors.Is(err, bus.ErrFull) {
 				return errors.Join(err, s.service.Store.WakeTasks(ctx))
@@ -122,6 +123,17 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// priority is what a task is dispatched with. What has begun goes before what
+// has not: somebody may be watching it. It also takes another queue than the
+// first time, unless that was HIGH, so that it need not wait until NATS knows
+// that whoever it was given to is dead.
+func priority(task store.DueTask) bus.Priority {
+	if task.Begun {
+		return bus.High
+	}
+	return bus.Priority(task.Priority)
 }
 
 // free takes back what was reserved for model calls whose process has died.

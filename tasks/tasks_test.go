@@ -274,6 +274,29 @@ func TestATaskIsHandedOn(t *testing.T) {
 	}
 }
 
+// A worker that dies with a task is not waited for by NATS's clock, but by its
+// lease: so it does not matter that NATS has given the task to one that died,
+// too, before it claimed it.
+func TestATaskIsTakenOverFromWhoNeverClaimedIt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"Yes."}})
+	idle := h.replica(0, 0)
+	id := idle.submit(t, "Hello?")
+	puller := h.bus.NewPuller()
+	t.Cleanup(puller.Close)
+	if delivery, err := puller.Next(t.Context()); err != nil || delivery.Task != id { // it is not heard of again
+		t.Fatalf("%v, %v", delivery, err)
+	}
+	if _, err := h.store.ClaimTask(t.Context(), tenant, id, "dead", time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	h.replica(1, time.Second)
+	eventually(t, "it is taken over before NATS would give it to another", func() bool {
+		return idle.task(t, id).GetStatus() == completed
+	})
+}
+
 func TestTasksOfASessionGoInTurn(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

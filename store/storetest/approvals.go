@@ -97,7 +97,7 @@ func resolveAll(t *testing.T, w *world) {
 	w.clock.advance(time.Minute) // nobody has dispatched it
 	due, err := w.DueTasks(t.Context(), 10, time.Minute)
 	succeeds(t, err)
-	same(t, "due tasks", due, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2}})
+	same(t, "due tasks", due, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
 	same(t, "the attempt", w.reclaim(t, "t1", "another").Attempt, int64(2))
 }
 

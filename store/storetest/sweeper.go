@@ -92,7 +92,9 @@ func dueLapsed(t *testing.T, w *world) {
 	w.clock.advance(lease - time.Microsecond)
 	w.due(t)
 	w.clock.advance(time.Microsecond)
-	w.due(t, "t1")
+	tasks, err := w.DueTasks(t.Context(), 10, again)
+	succeeds(t, err)
+	same(t, "what is due", tasks, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
 	w.reclaim(t, "t1", "another")
 	w.due(t)
 }
