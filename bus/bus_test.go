@@ -78,7 +78,7 @@ func TestATaskIsGivenOnce(t *testing.T) {
 		dispatch(t, b, "t1", bus.High)
 	}
 	d := next(t, p)
-	dispatch(t, b, "t1", bus.High) // it is being worked on
+	dispatch(t, b, "t1", bus.High) // it is being claimed
 	if !none(t, p) {
 		t.Error("given twice")
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// AckWait is how long a delivery is its receiver's without a sign of life.
-const AckWait = 30 * time.Second
+// ackWait is how long a delivery is its receiver's. That is only until the task
+// is claimed: after it, the store knows whose it is.
+const ackWait = 3 * time.Second
 
 // A lane is a work queue: one a priority, so that a flood of one priority
 // neither fills nor delays the others'.
@@ -73,7 +74,7 @@ func (b *Bus) lane(p Priority) *lane {
 var ErrFull = errors.New("too many tasks are waiting in NATS")
 
 // Dispatch gives a task to whoever is next to pull. A task that is waiting in
-// the lane, or is being worked on, is not given twice: that is no error.
+// the lane, or is being claimed, is not given twice: that is no error.
 func (b *Bus) Dispatch(ctx context.Context, tenant, task string, p Priority) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -119,16 +120,18 @@ func (l *lane) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := stream.Consumer(ctx, consumer); errors.Is(err, jetstream.ErrConsumerNotFound) {
+	known, err := stream.Consumer(ctx, consumer)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("looking for its consumer: %w", err)
+	}
+	if err != nil || known.CachedInfo().Config.AckWait != ackWait {
 		_, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: AckWait,
+			Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 			MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 4096,
 		})
 		if err != nil {
 			return fmt.Errorf("making its consumer: %w", err)
 		}
-	} else if err != nil {
-		return fmt.Errorf("looking for its consumer: %w", err)
 	}
 	created := stream.CachedInfo().Created.UnixNano()
 	if before := l.created.Swap(created); before != 0 && before != created {
@@ -192,8 +195,8 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 }
 
-// Delivery is a task that was given to this worker, until it is acknowledged,
-// given back, or AckWait has passed since the last sign of life.
+// Delivery is a task that was given to this worker to be claimed. Unless it says
+// within a few seconds what came of that, another has it.
 type Delivery struct {
 	Tenant string
 	Task   string
@@ -205,9 +208,6 @@ type Delivery struct {
 // Ack says that nobody else is needed.
 func (d *Delivery) Ack() { d.answer("+ACK") }
 
-// Working is a sign of life.
-func (d *Delivery) Working() { d.answer("+WPI") }
-
 // Return gives the task to another once after has passed.
 func (d *Delivery) Return(after time.Duration) {
 	if after <= 0 {
@@ -217,7 +217,7 @@ func (d *Delivery) Return(after time.Duration) {
 	d.answer(fmt.Sprintf(`-NAK {"delay": %d}`, after.Nanoseconds()))
 }
 
-// answer is lost if NATS is away; then the delivery is another's in AckWait.
+// answer is lost if NATS is away; then the delivery is another's in ackWait.
 func (d *Delivery) answer(text string) { _ = d.conn.Publish(d.reply, []byte(text)) }
 
 // pull asks for one task, and waits for it if wait is positive. It returns nil
@@ -267,7 +267,7 @@ func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) 
 func (l *lane) giveUp(sub *nats.Subscription, answers <-chan *nats.Msg) *nats.Msg {
 	const heard = 200 * time.Millisecond
 	if sub.Drain() != nil || l.bus.conn.FlushTimeout(heard) != nil {
-		return nil // NATS is away; the task is another's in AckWait
+		return nil // NATS is away; the task is another's in ackWait
 	}
 	select {
 	case msg := <-answers:

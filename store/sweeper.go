@@ -20,7 +20,7 @@ type Sweeper interface {
 	// that wait longest come first, and none again before again has passed.
 	DueTasks(ctx context.Context, limit int, again time.Duration) ([]DueTask, error)
 
-	// WakeTasks makes all tasks that are QUEUED and due such that DueTasks
+	// WakeTasks makes all tasks that somebody should claim such that DueTasks
 	// returns them at once, for when it is known that nobody else tells of them.
 	WakeTasks(ctx context.Context) error
 
@@ -82,7 +82,8 @@ func (d *DB) DueTasks(ctx context.Context, limit int, again time.Duration) (task
 // WakeTasks implements Sweeper.
 func (d *DB) WakeTasks(ctx context.Context) error {
 	return failing("waking tasks", d.engine.one(ctx, func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, "UPDATE tasks SET wake_time = @now WHERE wake_time > @now AND status = 1 AND run_after <= @now", d.clock())
+		_, err := q.exec(ctx, `UPDATE tasks SET wake_time = @now WHERE wake_time > @now
+			AND (status = 1 AND run_after <= @now OR status = 2 AND lease_until <= @now)`, d.clock())
 		return err
 	}))
 }

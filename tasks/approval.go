@@ -20,7 +20,6 @@ func (a *attempt) suspend(ctx context.Context, run *agent.Run, progress *progres
 	err := a.trySuspend(ctx, run, progress, needed)
 	switch {
 	case err == nil:
-		a.delivery.Ack()
 	case errors.Is(err, store.ErrCancelRequested):
 		a.task.CancelRequested = true
 		a.keep(ctx, progress)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/runwire/runwire/agent"
-	"github.com/runwire/runwire/bus"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/sessions"
 	"github.com/runwire/runwire/store"
@@ -38,17 +37,16 @@ func hardLimit(soft time.Duration) time.Duration { return soft + max(soft/5, 10*
 
 // attempt is one try of a task by this worker.
 type attempt struct {
-	service  *Service
-	delivery *bus.Delivery
-	task     *store.Task
-	log      *slog.Logger
+	service *Service
+	task    *store.Task
+	log     *slog.Logger
 
 	ctx  context.Context // the run's
 	stop context.CancelCauseFunc
 }
 
-func newAttempt(ctx context.Context, s *Service, delivery *bus.Delivery, task *store.Task) *attempt {
-	a := &attempt{service: s, delivery: delivery, task: task, log: s.Log.With(
+func newAttempt(ctx context.Context, s *Service, task *store.Task) *attempt {
+	a := &attempt{service: s, task: task, log: s.Log.With(
 		slog.String("task_id", task.ID), slog.String("run_id", runID(task.ID)), slog.Int64("attempt", task.Attempt))}
 	a.ctx, a.stop = context.WithCancelCause(ctx)
 	if task.CancelRequested {

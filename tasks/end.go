@@ -9,6 +9,7 @@ import (
 
 	"github.com/runwire/runwire/agent"
 	"github.com/runwire/runwire/agent/model"
+	"github.com/runwire/runwire/bus"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/sessions"
 	"github.com/runwire/runwire/store"
@@ -135,7 +136,6 @@ func (a *attempt) end(
 		}
 		switch {
 		case err == nil:
-			a.delivery.Ack()
 			a.service.ended(ctx, &task, end)
 			return
 		case errors.Is(err, store.ErrCancelRequested):
@@ -175,9 +175,7 @@ func (a *attempt) retry(ctx context.Context, unavailable *agent.UnavailableError
 	a.log.WarnContext(ctx, "task will be tried again", slog.Any("error", unavailable), slog.String("after", after.String()))
 	if err := a.service.Store.RetryTask(ctx, a.task.Ref(), after, "no model answered"); err != nil {
 		a.abandon(ctx, err)
-		return
 	}
-	a.delivery.Ack() // whoever sweeps dispatches it when it is due
 }
 
 // release hands the task back as it is, for another worker. A store that is
@@ -188,7 +186,9 @@ func (a *attempt) release(ctx context.Context, after time.Duration) {
 		err := a.service.Store.ReleaseTask(ctx, a.task.Ref(), after)
 		switch {
 		case err == nil, n > 1 && errors.Is(err, store.ErrFenced): // by a try whose answer was lost, or by another
-			a.delivery.Return(after)
+			if after <= 0 {
+				a.service.Bus.DispatchSoon(a.task.Tenant, a.task.ID, bus.High)
+			} // else whoever sweeps tells of it in time
 			return
 		case n == tries || !errors.Is(err, store.ErrUnavailable):
 			a.abandon(ctx, err)
@@ -205,5 +205,4 @@ func (a *attempt) abandon(ctx context.Context, why error) {
 	if !errors.Is(why, store.ErrFenced) && !errors.Is(why, errLost) {
 		a.log.WarnContext(ctx, "task was given up by this worker", slog.Any("error", why))
 	}
-	a.delivery.Return(lease)
 }

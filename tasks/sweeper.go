@@ -126,9 +126,7 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 }
 
 // priority is what a task is dispatched with. What has begun goes before what
-// has not: somebody may be watching it. It also takes another queue than the
-// first time, unless that was HIGH, so that it need not wait until NATS knows
-// that whoever it was given to is dead.
+// has not: somebody may be watching it.
 func priority(task store.DueTask) bus.Priority {
 	if task.Begun {
 		return bus.High

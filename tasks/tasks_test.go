@@ -274,9 +274,8 @@ func TestATaskIsHandedOn(t *testing.T) {
 	}
 }
 
-// A worker that dies with a task is not waited for by NATS's clock, but by its
-// lease: so it does not matter that NATS has given the task to one that died,
-// too, before it claimed it.
+// A task that was given to one that died before it claimed it is another's soon,
+// whether it had begun or not.
 func TestATaskIsTakenOverFromWhoNeverClaimedIt(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

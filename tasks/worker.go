@@ -16,7 +16,7 @@ import (
 
 const (
 	// lease is how long a task stays with a worker that has fallen silent.
-	lease = bus.AckWait
+	lease = 30 * time.Second
 	// renewal is how often a worker says that it lives.
 	renewal = lease / 3
 	// anxious is how often it asks for cancels while the bus cannot tell it.
@@ -127,12 +127,9 @@ func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
 	task, err := w.service.Store.ClaimTask(ctx, delivery.Tenant, delivery.Task, w.name, lease)
 	switch {
 	case err == nil:
-		w.run(ctx, delivery, &task)
-	case errors.Is(err, store.ErrLeased):
-		// Its worker lives, or its lease outlasts the delivery by a little.
-		const margin = 100 * time.Millisecond
-		delivery.Return(max(time.Until(task.LeaseUntil), 0) + margin)
-	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotDue):
+		delivery.Ack() // should this worker die, whoever sweeps dispatches it once its lease has run out
+		w.run(ctx, &task)
+	case errors.Is(err, store.ErrNotClaimable), errors.Is(err, store.ErrNotFound):
 		delivery.Ack() // whoever sweeps, or ends the task before it, tells of it in time
 	default:
 		w.service.Log.WarnContext(ctx, "task was not claimed",
@@ -141,8 +138,8 @@ func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
 	}
 }
 
-func (w *Worker) run(ctx context.Context, delivery *bus.Delivery, task *store.Task) {
-	a := newAttempt(ctx, w.service, delivery, task)
+func (w *Worker) run(ctx context.Context, task *store.Task) {
+	a := newAttempt(ctx, w.service, task)
 	w.mu.Lock()
 	if len(w.held) == 0 {
 		w.renewed = time.Now()
@@ -227,9 +224,6 @@ func (w *Worker) renew(ctx context.Context) {
 	}
 	for _, h := range held {
 		delete(lost, h.TaskRef)
-		if a := w.held[h.TaskRef]; a != nil {
-			a.delivery.Working()
-		}
 		if h.CancelRequested {
 			w.stop(h.TaskRef, errCancelled)
 		}

@@ -166,6 +166,11 @@ func wakeAll(t *testing.T, w *world) {
 	w.due(t)
 	succeeds(t, w.WakeTasks(t.Context()))
 	w.due(t, "t1")
+	w.clock.advance(lease)
+	w.due(t, "t2")
+	w.due(t)
+	succeeds(t, w.WakeTasks(t.Context()))
+	w.due(t, "t1", "t2")
 }
 
 func breakAll(t *testing.T, w *world) {
