@@ -130,10 +130,16 @@ func (r *Run) fallBack(ctx context.Context, attempt int32, err error) {
 	}})
 }
 
+// usualAnswer is the room, in bytes, that an answer is given at first.
+const usualAnswer = 512
+
 // say takes a piece of the model's reply.
 func (r *Run) say(ctx context.Context, d model.Delta) {
 	r.spoke = true
 	if d.Text != "" {
+		if r.said.Cap() == 0 {
+			r.said.Grow(usualAnswer)
+		}
 		r.said.WriteString(d.Text)
 		r.events.speak(ctx, r.within, d.Text, false)
 		return

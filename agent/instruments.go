@@ -74,14 +74,14 @@ func newInstruments(m metric.Meter) (instruments, error) {
 	}, errors.Join(errs...)
 }
 
-// The attribute sets of every measurement are made once, when the agents are
+// The labels of every measurement are made once, when the agents are
 // configured: recording one then only looks it up.
 
 type agentMetrics struct {
 	spanName    string
-	outcomes    map[agentv1.StopReason]metric.MeasurementOption
-	invoked     metric.MeasurementOption
-	failed      map[agentv1.StopReason]metric.MeasurementOption
+	outcomes    map[agentv1.StopReason]labels
+	invoked     labels
+	failed      map[agentv1.StopReason]labels
 	tools       sync.Map // of *toolMetrics, by name
 	unknownTool *toolMetrics
 }
@@ -102,26 +102,26 @@ func newAgentMetrics(name string) *agentMetrics {
 	}
 	m := &agentMetrics{
 		spanName:    "invoke_agent " + name,
-		outcomes:    map[agentv1.StopReason]metric.MeasurementOption{},
-		invoked:     option(invoked),
-		failed:      map[agentv1.StopReason]metric.MeasurementOption{},
+		outcomes:    map[agentv1.StopReason]labels{},
+		invoked:     label(invoked),
+		failed:      map[agentv1.StopReason]labels{},
 		unknownTool: newToolMetrics("_OTHER"),
 	}
 	for number := range agentv1.StopReason_name {
 		reason := agentv1.StopReason(number)
-		m.outcomes[reason] = option([]attribute.KeyValue{
+		m.outcomes[reason] = label([]attribute.KeyValue{
 			attribute.String("agent", name),
 			attribute.String("outcome", stopName(reason)),
 		})
-		m.failed[reason] = option(invoked, attribute.String("error.type", stopName(reason)))
+		m.failed[reason] = label(invoked, attribute.String("error.type", stopName(reason)))
 	}
 	return m
 }
 
 type toolMetrics struct {
 	attributes []attribute.KeyValue
-	called     metric.MeasurementOption
-	executed   metric.MeasurementOption
+	called     labels
+	executed   labels
 }
 
 func newToolMetrics(name string) *toolMetrics {
@@ -132,13 +132,13 @@ func newToolMetrics(name string) *toolMetrics {
 	}
 	return &toolMetrics{
 		attributes: attributes,
-		called:     option([]attribute.KeyValue{attribute.String("tool", name)}),
-		executed:   option(attributes),
+		called:     label([]attribute.KeyValue{attribute.String("tool", name)}),
+		executed:   label(attributes),
 	}
 }
 
-func (m *toolMetrics) failedWith(kind string) metric.MeasurementOption {
-	return option(m.attributes, attribute.String("error.type", kind))
+func (m *toolMetrics) failedWith(kind string) labels {
+	return label(m.attributes, attribute.String("error.type", kind))
 }
 
 type modelMetrics struct {
@@ -146,8 +146,8 @@ type modelMetrics struct {
 	provider, model string
 	attributes      []attribute.KeyValue
 
-	called, input, output               metric.MeasurementOption
-	agentModel, agentInput, agentOutput metric.MeasurementOption
+	called, input, output               labels
+	agentModel, agentInput, agentOutput labels
 }
 
 // newModelMetrics is for the model an agent asks; name is `provider/model` or
@@ -168,20 +168,27 @@ func newModelMetrics(agent, name string) *modelMetrics {
 		provider:    provider,
 		model:       id,
 		attributes:  attributes,
-		called:      option(attributes),
-		input:       option(attributes, attribute.String("gen_ai.token.type", "input")),
-		output:      option(attributes, attribute.String("gen_ai.token.type", "output")),
-		agentModel:  option(agentModel),
-		agentInput:  option(agentModel, attribute.String("type", "input")),
-		agentOutput: option(agentModel, attribute.String("type", "output")),
+		called:      label(attributes),
+		input:       label(attributes, attribute.String("gen_ai.token.type", "input")),
+		output:      label(attributes, attribute.String("gen_ai.token.type", "output")),
+		agentModel:  label(agentModel),
+		agentInput:  label(agentModel, attribute.String("type", "input")),
+		agentOutput: label(agentModel, attribute.String("type", "output")),
 	}
 }
 
-func (m *modelMetrics) failedWith(kind string) metric.MeasurementOption {
-	return option(m.attributes, attribute.String("error.type", kind))
+func (m *modelMetrics) failedWith(kind string) labels {
+	return label(m.attributes, attribute.String("error.type", kind))
 }
 
-func option(attributes []attribute.KeyValue, more ...attribute.KeyValue) metric.MeasurementOption {
+// labels are a measurement's attributes, as instruments take them.
+type labels struct {
+	record []metric.RecordOption
+	add    []metric.AddOption
+}
+
+func label(attributes []attribute.KeyValue, more ...attribute.KeyValue) labels {
 	all := make([]attribute.KeyValue, 0, len(attributes)+len(more))
-	return metric.WithAttributeSet(attribute.NewSet(append(append(all, attributes...), more...)...))
+	option := metric.WithAttributeSet(attribute.NewSet(append(append(all, attributes...), more...)...))
+	return labels{record: []metric.RecordOption{option}, add: []metric.AddOption{option}}
 }

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/runwire/runwire/agent/model"
@@ -264,7 +264,7 @@ func (r *Run) booked(m *pricedModel, begin time.Time, usage model.Usage, cost mo
 }
 
 // callID is the id of the run's model call of that number, the same on every try.
-func (r *Run) callID(number int64) string { return fmt.Sprintf("%s-%d", r.id, number) }
+func (r *Run) callID(number int64) string { return r.id + "-" + strconv.FormatInt(number, 10) }
 
 // Calls are the model calls that no journal has been told of, once the run has
 // been executed: all of them where there is none.

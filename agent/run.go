@@ -131,7 +131,9 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 		return nil, end.spent
 	}
 	result := r.result(end, latency)
-	r.finish(ctx, result)
+	if r.events != nil {
+		r.finish(ctx, result)
+	}
 	return result, nil
 }
 
@@ -169,7 +171,7 @@ func (r *Run) begin(ctx context.Context) {
 	if r.parent != nil && r.past.paused > 0 {
 		return
 	}
-	if r.resume == nil || !r.resume.Told {
+	if r.events != nil && (r.resume == nil || !r.resume.Told) {
 		started := &agentv1.RunEvent{Event: &agentv1.RunEvent_Started{Started: &agentv1.RunStarted{
 			RunId: r.id, SessionId: r.session, Agent: r.agent.Name, Model: r.asked,
 		}}}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,14 +62,14 @@ func (t *telemetry) startRun(ctx context.Context, r *Run) (context.Context, trac
 // endRun records how a run ended. The caller ends the span.
 func (t *telemetry) endRun(ctx context.Context, r *Run, end *ending, latency time.Duration) {
 	outcome := r.agent.metrics.outcomes[end.reason]
-	t.runLatency.Record(ctx, float64(latency)/float64(time.Millisecond), outcome)
-	t.runIterations.Record(ctx, int64(r.iterations), outcome)
-	t.runs.Add(ctx, 1, outcome)
+	t.runLatency.Record(ctx, float64(latency)/float64(time.Millisecond), outcome.record...)
+	t.runIterations.Record(ctx, int64(r.iterations), outcome.record...)
+	t.runs.Add(ctx, 1, outcome.add...)
 	invoked := r.agent.metrics.invoked
 	if end.reason != agentv1.StopReason_STOP_REASON_COMPLETED {
 		invoked = r.agent.metrics.failed[end.reason]
 	}
-	t.invokeAgent.Record(ctx, latency.Seconds(), invoked)
+	t.invokeAgent.Record(ctx, latency.Seconds(), invoked.record...)
 	if !r.span.IsRecording() {
 		return
 	}
@@ -124,18 +125,18 @@ func (t *telemetry) endChat(ctx context.Context, span trace.Span, m *pricedModel
 	if kind != "" {
 		called = m.metrics.failedWith(kind)
 	}
-	t.chatDuration.Record(ctx, c.latency.Seconds(), called)
+	t.chatDuration.Record(ctx, c.latency.Seconds(), called.record...)
 	if c.firstChunk > 0 {
-		t.firstChunk.Record(ctx, c.firstChunk.Seconds(), m.metrics.called)
+		t.firstChunk.Record(ctx, c.firstChunk.Seconds(), m.metrics.called.record...)
 	}
 	if usage := reply.Usage; usage != (model.Usage{}) {
-		t.tokenUsage.Record(ctx, usage.InputTokens, m.metrics.input)
-		t.tokenUsage.Record(ctx, usage.OutputTokens, m.metrics.output)
-		t.tokensUsed.Add(ctx, usage.InputTokens, m.metrics.agentInput)
-		t.tokensUsed.Add(ctx, usage.OutputTokens, m.metrics.agentOutput)
+		t.tokenUsage.Record(ctx, usage.InputTokens, m.metrics.input.record...)
+		t.tokenUsage.Record(ctx, usage.OutputTokens, m.metrics.output.record...)
+		t.tokensUsed.Add(ctx, usage.InputTokens, m.metrics.agentInput.add...)
+		t.tokensUsed.Add(ctx, usage.OutputTokens, m.metrics.agentOutput.add...)
 	}
 	if c.priced {
-		t.cost.Add(ctx, c.cost.USD(), m.metrics.agentModel)
+		t.cost.Add(ctx, c.cost.USD(), m.metrics.agentModel.add...)
 	}
 	if span == nil {
 		return
@@ -180,13 +181,15 @@ func (t *telemetry) endTool(ctx context.Context, span trace.Span, r *Run, name s
 	if _, known := r.tool(name); known || r.tools.agents[name] != nil {
 		tool = r.agent.metrics.tool(name)
 	}
-	t.toolCalls.Add(ctx, 1, tool.called)
+	t.toolCalls.Add(ctx, 1, tool.called.add...)
 	executed := tool.executed
 	if o.err != nil {
-		t.toolErrors.Add(ctx, 1, tool.called, metric.WithAttributes(attribute.String("error.type", string(o.err.Type))))
-		executed = tool.failedWith(string(o.err.Type))
+		kind := string(o.err.Type)
+		failed := metric.WithAttributes(attribute.String("error.type", kind))
+		t.toolErrors.Add(ctx, 1, append(slices.Clone(tool.called.add), failed)...)
+		executed = tool.failedWith(kind)
 	}
-	t.executeTool.Record(ctx, o.latency.Seconds(), executed)
+	t.executeTool.Record(ctx, o.latency.Seconds(), executed.record...)
 	if span == nil {
 		return
 	}

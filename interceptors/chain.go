@@ -39,7 +39,8 @@ type Config struct {
 }
 
 // ServerOptions makes the server pass every call through the chain. It returns
-// an error if the contract's validation rules do not compile.
+// an error if the contract's validation rules do not compile, or the meter
+// refuses its metric.
 func ServerOptions(cfg Config) ([]grpc.ServerOption, error) {
 	links, err := chain(cfg)
 	if err != nil {
@@ -57,10 +58,14 @@ func chain(cfg Config) (links, error) {
 	if err != nil {
 		return nil, err
 	}
+	tell, err := telemetry(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return links{
 		// Outermost, so that the duration is the whole call's and the log line
 		// has the trace.
-		{not(open), telemetry(cfg)},
+		{not(open), tell},
 		// Before recovery, so that a call that panicked is logged like any other.
 		{nil, accessLog(cfg.Log, open)},
 		// Before everything that could panic.

@@ -3,6 +3,8 @@ package interceptors
 import (
 	"context"
 	"log/slog"
+	"net"
+	"net/netip"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
@@ -53,6 +55,16 @@ func (c *call) level(code codes.Code) slog.Level {
 	}
 }
 
+// address is an address as it writes itself, without its detours.
+func address(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return a.String()
+	}
+	port := tcp.AddrPort()
+	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port()).String()
+}
+
 func (c *call) attrs(ctx context.Context, method string, rpcCode codes.Code, took time.Duration) []slog.Attr {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("method", method),
@@ -65,7 +77,7 @@ func (c *call) attrs(ctx context.Context, method string, rpcCode codes.Code, too
 		}
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		add("peer", p.Addr.String())
+		add("peer", address(p.Addr))
 	}
 	if c.identity != nil {
 		add("tenant", c.identity.Tenant)

@@ -22,8 +22,6 @@ type agentService struct {
 	calls  *calls
 	// durable keeps sessions and usage; nil is a server without a memory.
 	durable *durable
-	// ending is done when calls that still run must end now.
-	ending context.Context
 	// stall is how long a stream's reader may take nothing before it is cut off.
 	stall time.Duration
 }
@@ -41,15 +39,13 @@ type runRequest interface {
 
 // Run implements agentv1.AgentServiceServer.
 func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agentv1.RunResponse, error) {
-	leave := s.calls.enter()
-	defer leave()
+	ctx, call := s.calls.enter(ctx)
+	defer call.leave()
 	run, end, err := s.newRun(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	ctx, cancel := s.endable(ctx)
-	defer cancel(nil)
 	result, err := run.Execute(ctx, nil)
 	if err = cutOff(ctx, result, err); err != nil {
 		return nil, err
@@ -59,18 +55,16 @@ func (s *agentService) Run(ctx context.Context, req *agentv1.RunRequest) (*agent
 
 // StreamRun implements agentv1.AgentServiceServer.
 func (s *agentService) StreamRun(req *agentv1.StreamRunRequest, stream grpc.ServerStreamingServer[agentv1.StreamRunResponse]) error {
-	leave := s.calls.enter()
-	defer leave()
+	ctx, call := s.calls.enter(stream.Context())
+	defer call.leave()
 	run, end, err := s.newRun(stream.Context(), req)
 	if err != nil {
 		return err
 	}
 	defer end()
-	ctx, cancel := s.endable(stream.Context())
-	defer cancel(nil)
 	events := agent.NewEvents()
 	write := func(event *agentv1.RunEvent) error { return stream.Send(&agentv1.StreamRunResponse{Event: event}) }
-	sender := startSender(stream.Context(), write, s.stall, cancel, func(send send) error {
+	sender := startSender(stream.Context(), write, s.stall, call.cancel, func(send send) error {
 		return forward(stream.Context(), events, send)
 	})
 	result, err := run.Execute(ctx, events)
@@ -138,16 +132,6 @@ func (s *agentService) newRun(ctx context.Context, req runRequest) (run *agent.R
 	}
 	interceptors.SetRun(ctx, run.ID(), run.Agent())
 	return run, end, nil
-}
-
-// endable is ctx, ended also when the server must end its calls.
-func (s *agentService) endable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.ending, func() { cancel(context.Cause(s.ending)) })
-	return ctx, func(cause error) {
-		stop()
-		cancel(cause)
-	}
 }
 
 // cutOff is how a call ends whose run has: with the run's error, or, if the

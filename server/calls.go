@@ -1,30 +1,59 @@
 package server
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
-// calls counts the runs that go on, so that a drain knows when nothing is left
-// to wait for. Calls that have not sent their request yet do not count, nor do
-// those of health and reflection, which may stay open for as long as a client
-// lives.
+// calls are those of a kind that go on, so that a drain knows when nothing is
+// left to wait for, and can end what is. Calls that have not sent their request yet are
+// none of them, nor are those of health and reflection, which may stay open for
+// as long as a client lives.
 type calls struct {
 	mu     sync.Mutex
-	active int
-	idle   []chan struct{} // closed when active is 0
+	active map[*call]struct{}
+	over   error           // why calls must end; nil while they may go on
+	idle   []chan struct{} // closed when nothing is active
 }
 
-// enter counts a call until leave is called.
-func (c *calls) enter() (leave func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.active++
-	return c.leave
+// call is one of them.
+type call struct {
+	calls  *calls
+	cancel context.CancelCauseFunc
 }
 
-func (c *calls) leave() {
+func newCalls() *calls { return &calls{active: make(map[*call]struct{})} }
+
+// enter begins a call that goes on until it leaves. Its context ends with ctx,
+// and when calls must end.
+func (c *calls) enter(ctx context.Context) (context.Context, *call) {
+	entered := &call{calls: c}
+	ctx, entered.cancel = context.WithCancelCause(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.active--
-	c.tell()
+	c.active[entered] = struct{}{}
+	if c.over != nil {
+		entered.cancel(c.over)
+	}
+	return ctx, entered
+}
+
+func (c *call) leave() {
+	c.cancel(nil)
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
+	delete(c.calls.active, c)
+	c.calls.tell()
+}
+
+// end ends all calls, and those that come.
+func (c *calls) end(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = why
+	for active := range c.active {
+		active.cancel(why)
+	}
 }
 
 // ended is closed once no call goes on.
@@ -38,7 +67,7 @@ func (c *calls) ended() <-chan struct{} {
 }
 
 func (c *calls) tell() {
-	if c.active > 0 {
+	if len(c.active) > 0 {
 		return
 	}
 	for _, idle := range c.idle {

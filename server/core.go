@@ -19,10 +19,9 @@ import (
 type core struct {
 	grpc      *grpc.Server
 	health    *health.Server
-	calls     *calls
-	end       context.CancelCauseFunc // ends the calls that run
-	leave     context.CancelCauseFunc // ends the calls that only watch
-	durable   *durable                // nil for a server without a memory
+	calls     *calls   // that run agents
+	watches   *calls   // that only watch
+	durable   *durable // nil for a server without a memory
 	tools     *toolServers
 	telemetry *telemetry.Telemetry
 }
@@ -34,7 +33,7 @@ func openCore(ctx context.Context, cfg Config, transport []grpc.ServerOption, la
 	if err != nil {
 		return nil, fmt.Errorf("set up telemetry: %w", err)
 	}
-	c := &core{health: health.NewServer(), calls: &calls{}, telemetry: told}
+	c := &core{health: health.NewServer(), calls: newCalls(), watches: newCalls(), telemetry: told}
 	if err := c.open(ctx, cfg, transport, lasting); err != nil {
 		return nil, errors.Join(err, c.closeDurable(), c.tools.stop(), told.Shutdown(ctx))
 	}
@@ -70,11 +69,9 @@ func (c *core) open(ctx context.Context, cfg Config, transport []grpc.ServerOpti
 	if err != nil {
 		return err
 	}
-	var ending context.Context
-	ending, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.grpc = grpc.NewServer(slices.Concat(transport, chain)...)
-	c.register(ending, cfg, &agentService{
-		runner: runner, calls: c.calls, durable: c.durable, ending: ending, stall: cfg.StallTimeout,
+	c.register(cfg, &agentService{
+		runner: runner, calls: c.calls, durable: c.durable, stall: cfg.StallTimeout,
 	})
 	c.registerHealth(c.grpc)
 	reflection.Register(c.grpc) // v1, and v1alpha for older tools
@@ -83,14 +80,12 @@ func (c *core) open(ctx context.Context, cfg Config, transport []grpc.ServerOpti
 }
 
 // register offers the services of cfg's role.
-func (c *core) register(ending context.Context, cfg Config, agents *agentService) {
-	draining, leave := context.WithCancelCause(ending)
-	c.leave = leave
+func (c *core) register(cfg Config, agents *agentService) {
 	switch d := c.durable; {
 	case d == nil:
 		agentv1.RegisterAgentServiceServer(c.grpc, agents)
 	case cfg.Role != RoleWorker:
-		agentv1.RegisterAgentServiceServer(c.grpc, &taskService{agentService: agents, tasks: d.tasks, draining: draining})
+		agentv1.RegisterAgentServiceServer(c.grpc, &taskService{agentService: agents, tasks: d.tasks, watches: c.watches})
 		agentv1.RegisterSessionServiceServer(c.grpc, newSessionService(d.store))
 		agentv1.RegisterMemoryServiceServer(c.grpc, newMemoryService(d.memories, cfg.File.Memory.MaxPerUser))
 		agentv1.RegisterScheduleServiceServer(c.grpc, newScheduleService(d.schedules))
@@ -101,7 +96,7 @@ func (c *core) register(ending context.Context, cfg Config, agents *agentService
 // drain lets those who watch go on elsewhere, and returns when the tasks that
 // run here have ended or were handed on.
 func (c *core) drain() error {
-	c.leave(errShuttingDown)
+	c.watches.end(errShuttingDown)
 	if c.durable == nil {
 		return nil
 	}
@@ -131,6 +126,7 @@ func (c *core) report(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 // close ends what is left and sends out the last telemetry, for as long as
 // that takes at most.
 func (c *core) close(ctx context.Context) error {
-	c.end(errShuttingDown)
+	c.watches.end(errShuttingDown)
+	c.calls.end(errShuttingDown)
 	return errors.Join(stop(c.grpc), c.closeDurable(), c.tools.stop(), c.telemetry.Shutdown(ctx))
 }

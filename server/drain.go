@@ -44,7 +44,7 @@ func (s *Server) drain(ctx context.Context, door *entrance) error {
 	if !s.finishCalls(gone) {
 		s.log.WarnContext(ctx, "drain timeout is over, calls are ended")
 	}
-	s.core.end(errShuttingDown)
+	s.core.calls.end(errShuttingDown)
 	happens(gone, endTimeout) // a stream of health or reflection stays until its client leaves
 	return errors.Join(err, stop(s.core.grpc, late), <-tasksEnd)
 }

@@ -19,7 +19,6 @@ type ledger struct {
 	log   *slog.Logger
 
 	writing sync.Mutex // held while a batch is
-	crowded bool       // the last batch was of many runs
 
 	mu      sync.Mutex
 	next    *usageBatch // that is being filled; nil for none
@@ -30,29 +29,20 @@ type ledger struct {
 // so many runs share one write.
 type usageBatch struct {
 	rows []store.UsageRow
-	runs int
 	done chan struct{} // closed when it is written, or is not
 	err  error
 }
 
 func newLedger(s *store.DB, log *slog.Logger) *ledger { return &ledger{store: s, usage: s, log: log} }
 
-const (
-	// writeTimeout bounds how long a run's end waits for the store.
-	writeTimeout = 10 * time.Second
-	// While runs end by the crowd, a batch waits for gathering until it is
-	// written: what a write costs is then shared by many.
-	crowd     = 4
-	gathering = time.Millisecond
-)
+// writeTimeout bounds how long a run's end waits for the store.
+const writeTimeout = 10 * time.Second
 
 // write writes a run's usage, and its turn unless that is nil.
 func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.UsageRow) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-	defer cancel()
 	var lost error
 	if turn != nil {
-		if lost = l.store.AppendTurn(ctx, *turn, rows...); lost == nil {
+		if lost = l.append(ctx, *turn, rows); lost == nil {
 			return nil
 		}
 	}
@@ -61,7 +51,7 @@ func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.Usage
 	}
 	err := l.together(ctx, rows)
 	if errors.Is(err, store.ErrInvalid) { // perhaps another's rows are
-		err = l.usage.AppendUsage(ctx, rows)
+		err = l.book(ctx, rows)
 	}
 	switch {
 	case err == nil:
@@ -76,6 +66,18 @@ func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.Usage
 	return lost
 }
 
+func (l *ledger) append(ctx context.Context, turn store.Turn, rows []store.UsageRow) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return l.store.AppendTurn(ctx, turn, rows...)
+}
+
+func (l *ledger) book(ctx context.Context, rows []store.UsageRow) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return l.usage.AppendUsage(ctx, rows)
+}
+
 // together writes rows with those of others, and returns once they are.
 func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 	l.mu.Lock()
@@ -85,7 +87,6 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 		l.next = batch
 	}
 	batch.rows = append(batch.rows, rows...)
-	batch.runs++
 	l.mu.Unlock()
 	if !first {
 		<-batch.done
@@ -93,15 +94,11 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 	}
 	l.writing.Lock() // others join until it is this batch's turn
 	defer l.writing.Unlock()
-	if l.crowded {
-		<-time.After(gathering)
-	}
 	l.mu.Lock()
 	l.next = nil
-	l.crowded = batch.runs >= crowd
 	l.mu.Unlock()
 	defer close(batch.done)
-	batch.err = l.usage.AppendUsage(ctx, batch.rows)
+	batch.err = l.book(ctx, batch.rows)
 	return batch.err
 }
 
@@ -127,9 +124,7 @@ func (l *ledger) flush(ctx context.Context) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	if err := l.usage.AppendUsage(ctx, rows); err != nil {
+	if err := l.book(ctx, rows); err != nil {
 		l.mu.Lock()
 		l.waiting = append(rows, l.waiting...)
 		l.mu.Unlock()

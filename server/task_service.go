@@ -16,8 +16,9 @@ type taskService struct {
 	*agentService
 
 	tasks *tasks.Service
-	// draining is done when those who watch shall go on elsewhere.
-	draining context.Context
+	// watches are the calls of those who watch, who go on elsewhere when the
+	// server drains.
+	watches *calls
 }
 
 // SubmitTask implements agentv1.AgentServiceServer.
@@ -78,12 +79,10 @@ func (s *taskService) ResolveApproval(
 
 // WatchTask implements agentv1.AgentServiceServer.
 func (s *taskService) WatchTask(req *agentv1.WatchTaskRequest, stream grpc.ServerStreamingServer[agentv1.WatchTaskResponse]) error {
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	stay := context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })
-	defer stay()
+	ctx, call := s.watches.enter(stream.Context())
+	defer call.leave()
 	write := func(event *agentv1.RunEvent) error { return stream.Send(&agentv1.WatchTaskResponse{Event: event}) }
-	sender := startSender(stream.Context(), write, s.stall, cancel, func(send send) error {
+	sender := startSender(stream.Context(), write, s.stall, call.cancel, func(send send) error {
 		return s.tasks.Watch(ctx, tenant(ctx), req.GetTaskId(), req.GetAfterSequence(), send)
 	})
 	err := sender.wait()
