@@ -60,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, err
 	}
 	var err error
-	if b.js, err = jetstream.New(b.conn); err != nil {
+	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(dispatchTimeout)); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}

@@ -23,7 +23,7 @@ func open(t *testing.T) *bus.Bus {
 
 func dispatch(t *testing.T, b *bus.Bus, id string, p bus.Priority) {
 	t.Helper()
-	if err := b.Dispatch(t.Context(), "acme.eu", id, p); err != nil {
+	if _, err := b.Dispatch(t.Context(), bus.Dispatch{Tenant: "acme.eu", Task: id, Priority: p}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -58,7 +58,7 @@ func TestATaskReachesWhoeverIsNext(t *testing.T) {
 	if d := next(t, p); d.Tenant != "acme.eu" || d.Task != "t1" {
 		t.Errorf("got %s of %s", d.Task, d.Tenant)
 	}
-	go func() { _ = b.Dispatch(context.Background(), "acme.eu", "t2", bus.Low) }() // while it waits
+	go b.DispatchSoon("acme.eu", "t2", bus.Low) // while it waits
 	d := next(t, p)
 	if d.Task != "t2" {
 		t.Errorf("got %s", d.Task)
@@ -66,6 +66,27 @@ func TestATaskReachesWhoeverIsNext(t *testing.T) {
 	d.Ack()
 	if !none(t, p) {
 		t.Error("there is more")
+	}
+}
+
+func TestManyAreDispatchedAtOnce(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	var many []bus.Dispatch
+	for i := range 1000 { // each of 500 twice
+		many = append(many, bus.Dispatch{Tenant: "acme.eu", Task: fmt.Sprint(i / 2), Priority: bus.Normal})
+	}
+	if settled, err := b.Dispatch(t.Context(), many...); settled != len(many) || err != nil {
+		t.Fatalf("%d are settled of %d: %v", settled, len(many), err)
+	}
+	p := b.NewPuller()
+	defer p.Close()
+	for i := range 500 {
+		d := next(t, p)
+		if d.Task != fmt.Sprint(i) {
+			t.Fatalf("task %s came, want %d", d.Task, i)
+		}
+		d.Ack()
 	}
 }
 

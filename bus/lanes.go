@@ -1,10 +1,11 @@
 package bus
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,21 +74,52 @@ func (b *Bus) lane(p Priority) *lane {
 // ErrFull says that the lane has no place.
 var ErrFull = errors.New("too many tasks are waiting in NATS")
 
-// Dispatch gives a task to whoever is next to pull. A task that is waiting in
-// the lane, or is being claimed, is not given twice: that is no error.
-func (b *Bus) Dispatch(ctx context.Context, tenant, task string, p Priority) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+// Dispatch is a task to be given to a worker.
+type Dispatch struct {
+	Tenant   string
+	Task     string
+	Priority Priority
+}
+
+// dispatchTimeout is how long NATS has to take what is dispatched at a time.
+const dispatchTimeout = 5 * time.Second
+
+// Dispatch gives tasks to whoever is next to pull. A task that is waiting in
+// its lane, or is being claimed, is not given twice: that is no error. It
+// returns how many tasks, from the first on, are settled: given, or without a
+// place, which is ErrFull. Whether others were given is not known then.
+func (b *Bus) Dispatch(ctx context.Context, tasks ...Dispatch) (settled int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dispatchTimeout)
 	defer cancel()
-	l := b.lane(p)
-	_, err := b.js.Publish(ctx, l.subject(tenant, task), []byte(tenant+"/"+task), jetstream.WithRetryAttempts(0))
-	switch failed, ok := errors.AsType[*jetstream.APIError](err); {
-	case err == nil, ok && failed.ErrorCode == codeStoreFailed && strings.Contains(failed.Description, "per subject"):
-		return nil
-	case ok && failed.ErrorCode == codeStoreFailed:
-		return ErrFull
-	default:
-		return fmt.Errorf("dispatching a task: %w", err)
+	answers := make([]jetstream.PubAckFuture, 0, len(tasks))
+	var failed error
+	for _, task := range tasks {
+		answer, err := b.js.PublishAsync(b.lane(task.Priority).subject(task.Tenant, task.Task),
+			[]byte(task.Tenant+"/"+task.Task), jetstream.WithRetryAttempts(0))
+		if err != nil {
+			failed = fmt.Errorf("dispatching a task: %w", err)
+			break
+		}
+		answers = append(answers, answer)
 	}
+	var full error
+	for i, answer := range answers {
+		var err error
+		select {
+		case <-answer.Ok():
+		case err = <-answer.Err():
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		switch refused, ok := errors.AsType[*jetstream.APIError](err); {
+		case err == nil, ok && refused.ErrorCode == codeStoreFailed && strings.Contains(refused.Description, "per subject"):
+		case ok && refused.ErrorCode == codeStoreFailed:
+			full = ErrFull
+		default:
+			return i, fmt.Errorf("dispatching a task: %w", err)
+		}
+	}
+	return len(answers), cmp.Or(failed, full)
 }
 
 // DispatchSoon is Dispatch without waiting for the answer: what does not come
@@ -220,60 +252,81 @@ func (d *Delivery) Return(after time.Duration) {
 // answer is lost if NATS is away; then the delivery is another's in ackWait.
 func (d *Delivery) answer(text string) { _ = d.conn.Publish(d.reply, []byte(text)) }
 
-// pull asks for one task, and waits for it if wait is positive. It returns nil
-// when there is none.
-func (l *lane) pull(ctx context.Context, wait time.Duration) (*Delivery, error) {
-	request := struct {
-		Batch   int           `json:"batch"`
-		NoWait  bool          `json:"no_wait,omitempty"`
-		Expires time.Duration `json:"expires,omitempty"`
-	}{1, wait <= 0, wait}
-	body, err := json.Marshal(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking for a task: %w", err)
+// inlet is where a lane's tasks come in for one who pulls. Its pulls follow one
+// another.
+type inlet struct {
+	lane    *lane
+	inbox   string
+	sub     *nats.Subscription
+	answers chan *nats.Msg
+	pulls   int
+}
+
+// openInlet subscribes once for all pulls: in a cluster all servers are told of
+// a subscription.
+func (l *lane) openInlet() (*inlet, error) {
+	const late = 16 // answers to pulls that have been given up
+	in := &inlet{lane: l, inbox: l.bus.conn.NewInbox(), answers: make(chan *nats.Msg, late)}
+	var err error
+	if in.sub, err = l.bus.conn.ChanSubscribe(in.inbox+".*", in.answers); err != nil {
+		return nil, fmt.Errorf("asking for tasks: %w", err)
 	}
+	return in, nil
+}
+
+// pull asks for one task, and waits for it if wait is positive. It returns nil
+// when there is none. A task that comes late, to an earlier pull, is as good.
+func (in *inlet) pull(ctx context.Context, wait time.Duration) (*Delivery, error) {
 	const answer = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, wait+answer)
 	defer cancel()
-	// An inbox of its own: a task comes under its own subject, by which the
-	// connection's shared inbox would not know whose it is.
-	inbox := l.bus.conn.NewInbox()
-	answers := make(chan *nats.Msg, 1)
-	sub, err := l.bus.conn.ChanSubscribe(inbox, answers)
-	if err != nil {
+	in.pulls++
+	reply := in.inbox + "." + strconv.Itoa(in.pulls)
+	body := `{"batch":1,"no_wait":true}`
+	if wait > 0 {
+		body = fmt.Sprintf(`{"batch":1,"expires":%d}`, wait.Nanoseconds())
+	}
+	next := "$JS.API.CONSUMER.MSG.NEXT." + in.lane.stream() + "." + consumer
+	if err := in.lane.bus.conn.PublishRequest(next, reply, []byte(body)); err != nil {
 		return nil, fmt.Errorf("asking for a task: %w", err)
 	}
-	defer func() { _ = sub.Unsubscribe() }() // else it is gone already
-	if err := l.bus.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+l.stream()+"."+consumer, inbox, body); err != nil {
-		return nil, fmt.Errorf("asking for a task: %w", err)
-	}
-	var msg *nats.Msg
-	select {
-	case msg = <-answers:
-	case <-ctx.Done():
-		if msg = l.giveUp(sub, answers); msg == nil {
+	for {
+		select {
+		case msg := <-in.answers:
+			if d := in.delivery(msg); d != nil || msg.Subject == reply {
+				return d, nil
+			}
+		case <-ctx.Done():
 			return nil, fmt.Errorf("asking for a task: %w", ctx.Err())
 		}
 	}
-	if msg.Header.Get("Status") != "" || msg.Reply == "" {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	tenant, task, _ := strings.Cut(string(msg.Data), "/")
-	return &Delivery{Tenant: tenant, Task: task, conn: l.bus.conn, reply: msg.Reply}, nil
 }
 
-// giveUp takes a pull back from the server, and returns what the server had sent
-// before it heard of that; nil for nothing.
-func (l *lane) giveUp(sub *nats.Subscription, answers <-chan *nats.Msg) *nats.Msg {
-	const heard = 200 * time.Millisecond
-	if sub.Drain() != nil || l.bus.conn.FlushTimeout(heard) != nil {
-		return nil // NATS is away; the task is another's in ackWait
-	}
-	select {
-	case msg := <-answers:
-		return msg
-	default:
+// delivery is what a message brings; nil when it says that there is no task.
+func (in *inlet) delivery(msg *nats.Msg) *Delivery {
+	if msg.Header.Get("Status") != "" || msg.Reply == "" {
 		return nil
+	}
+	tenant, task, _ := strings.Cut(string(msg.Data), "/")
+	return &Delivery{Tenant: tenant, Task: task, conn: in.lane.bus.conn, reply: msg.Reply}
+}
+
+// close takes pulls back from the server, and gives what it had sent before it
+// heard of that to others. What is lost with NATS, is another's in ackWait.
+func (in *inlet) close() {
+	const heard = 200 * time.Millisecond
+	if in.sub.Drain() != nil || in.lane.bus.conn.FlushTimeout(heard) != nil {
+		return
+	}
+	for {
+		select {
+		case msg := <-in.answers:
+			if d := in.delivery(msg); d != nil {
+				d.Return(0)
+			}
+		default:
+			return
+		}
 	}
 }
 

@@ -9,8 +9,9 @@ import (
 // Puller takes one task at a time from the lanes. While all lanes have tasks,
 // of each ten it takes six are HIGH, three NORMAL and one is LOW.
 type Puller struct {
-	bus   *Bus
-	taken int
+	bus    *Bus
+	taken  int
+	inlets [laneCount]*inlet // whose pull waits, or Next; nil before the first pull
 
 	mu      sync.Mutex
 	waiting bool            // Next takes what comes
@@ -60,7 +61,8 @@ func (p *Puller) Next(ctx context.Context) (*Delivery, error) {
 }
 
 // first takes what is there, in the order of this turn. A lane in which a pull
-// of ours waits has nothing.
+// of ours waits has nothing; one that turns out to have nothing is left to such
+// a pull, so that it is not asked each time.
 func (p *Puller) first(ctx context.Context) *Delivery {
 	turn := turns[p.taken%len(turns)]
 	for i, lane := range [...]int{turn, laneHigh, laneNormal, laneLow} {
@@ -70,11 +72,25 @@ func (p *Puller) first(ctx context.Context) *Delivery {
 		if empty || i > 0 && lane == turn {
 			continue
 		}
-		if d, err := p.bus.lanes[lane].pull(ctx, 0); err == nil && d != nil {
+		d, err := p.pull(ctx, lane, 0)
+		if d != nil {
 			return d
+		}
+		if err == nil {
+			p.ask(ctx, lane)
 		}
 	}
 	return nil
+}
+
+// pull makes a pull in a lane in which none waits.
+func (p *Puller) pull(ctx context.Context, lane int, wait time.Duration) (_ *Delivery, err error) {
+	if p.inlets[lane] == nil {
+		if p.inlets[lane], err = p.bus.lanes[lane].openInlet(); err != nil {
+			return nil, err
+		}
+	}
+	return p.inlets[lane].pull(ctx, wait)
 }
 
 // ask has a pull wait in the lane's server for as long as Next waits.
@@ -92,7 +108,7 @@ func (p *Puller) ask(ctx context.Context, lane int) {
 }
 
 // wait makes one pull and says whether to make another. What comes when Next
-// has been served is given back at once: nothing is kept for later.
+// does not wait is given back at once: nothing is kept for later.
 func (p *Puller) wait(ctx context.Context, lane int) bool {
 	reconnection := p.bus.reconnection()
 	asking, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the server would send to nobody
@@ -105,7 +121,7 @@ func (p *Puller) wait(ctx context.Context, lane int) bool {
 		case <-stop:
 		}
 	}()
-	d, err := p.bus.lanes[lane].pull(asking, longPull)
+	d, err := p.pull(asking, lane, longPull)
 	close(stop)
 	if err != nil {
 		timer := time.NewTimer(pause)
@@ -146,4 +162,9 @@ func (p *Puller) refuse() {
 func (p *Puller) Close() {
 	close(p.closed)
 	p.pulls.Wait()
+	for _, in := range p.inlets {
+		if in != nil {
+			in.close()
+		}
+	}
 }

@@ -74,7 +74,9 @@ func openDurable(ctx context.Context, cfg Config, runner *agent.Runner, told *te
 	})
 	d.schedules = schedules.New(schedules.Config{
 		Store: d.store, Submitter: d.tasks, Log: cfg.Log.With(slog.String("logger", "runwire.schedules")),
-		Check: func(_ context.Context, _ string, req *agentv1.SubmitTaskRequest) error { return d.tasks.Check(req) },
+		Check: func(_ context.Context, tenant string, req *agentv1.SubmitTaskRequest) error {
+			return d.tasks.Check(tenant, req)
+		},
 	})
 	d.start(ctx)
 	return d, nil

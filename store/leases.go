@@ -159,21 +159,12 @@ func (d *DB) RenewLeases(ctx context.Context, worker string, refs []TaskRef, lea
 }
 
 func (d *DB) renew(ctx context.Context, q querier, worker string, refs []TaskRef, lease time.Duration) ([]Held, error) {
-	// Statements of few lengths: what is over is filled with the first again.
-	count := 1
-	for count < len(refs) {
-		count *= 2
-	}
-	args := append(make([]any, 0, 3+3*count), d.clock(), worker, lease.Microseconds())
-	for i := range count {
-		ref := refs[0]
-		if i < len(refs) {
-			ref = refs[i]
-		}
-		args = append(args, ref.Tenant, ref.ID, ref.Attempt)
-	}
+	args := []any{d.clock(), worker, lease.Microseconds()}
+	tuples := filled(len(refs), 4, "$, $, CAST($ AS BIGINT)", func(i int) {
+		args = append(args, refs[i].Tenant, refs[i].ID, refs[i].Attempt)
+	})
 	return query[Held](ctx, q, `UPDATE tasks SET lease_until = @now + $3, wake_time = @now + $3
-		WHERE (tenant, task_id, attempt) IN (VALUES `+tuples(4, count, "$, $, CAST($ AS BIGINT)")+`)
+		WHERE (tenant, task_id, attempt) IN (VALUES `+tuples+`)
 			AND status = 2 AND worker = $2
 		RETURNING tenant, task_id, attempt, cancel_requested`, args...)
 }

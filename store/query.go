@@ -159,6 +159,22 @@ func tuples(first, count int, form string) string {
 	return text.String()
 }
 
+// filled is tuples for count rows, in statements of few lengths: what is over is
+// filled with the first row again. add adds a row's arguments.
+func filled(count, first int, form string, add func(row int)) string {
+	length := 1
+	for length < count {
+		length *= 2
+	}
+	for row := range length {
+		if row >= count {
+			row = 0
+		}
+		add(row)
+	}
+	return tuples(first, length, form)
+}
+
 // checkTexts refuses what PostgreSQL can not keep as text, for SQLite too.
 func checkTexts(args []any) error {
 	for i, arg := range args {

@@ -156,20 +156,10 @@ func takeReservations(ctx context.Context, q querier, ids [][2]string) (taken []
 	for len(ids) > 0 {
 		part := ids[:min(most, len(ids))]
 		ids = ids[len(part):]
-		count := 1 // statements of few lengths: what is over is filled with the first again
-		for count < len(part) {
-			count *= 2
-		}
-		args := make([]any, 0, 2*count)
-		for i := range count {
-			id := part[0]
-			if i < len(part) {
-				id = part[i]
-			}
-			args = append(args, id[0], id[1])
-		}
+		var args []any
+		tuples := filled(len(part), 1, "$, $", func(i int) { args = append(args, part[i][0], part[i][1]) })
 		held, err := query[holding](ctx, q, `DELETE FROM reservations
-			WHERE (tenant, reservation_id) IN (VALUES `+tuples(1, count, "$, $")+`)
+			WHERE (tenant, reservation_id) IN (VALUES `+tuples+`)
 			RETURNING `+holdingColumns, args...)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -17,8 +18,13 @@ type Sweeper interface {
 
 	// DueTasks returns up to limit tasks, of any tenant, that somebody should
 	// claim: QUEUED and due, or RUNNING with a lease that has run out. Those
-	// that wait longest come first, and none again before again has passed.
-	DueTasks(ctx context.Context, limit int, again time.Duration) ([]DueTask, error)
+	// that wait longest come first.
+	DueTasks(ctx context.Context, limit int) ([]DueTask, error)
+
+	// PutOffTasks leaves out of DueTasks for as long as after those of tasks that
+	// are still due. So who dispatches tasks first, and says so then, loses none
+	// by dying in between.
+	PutOffTasks(ctx context.Context, tasks []DueTask, after time.Duration) error
 
 	// WakeTasks makes all tasks that somebody should claim such that DueTasks
 	// returns them at once, for when it is known that nobody else tells of them.
@@ -67,16 +73,33 @@ func (d *DB) Resign(ctx context.Context, name, owner string) error {
 }
 
 // DueTasks implements Sweeper.
-func (d *DB) DueTasks(ctx context.Context, limit int, again time.Duration) (tasks []DueTask, err error) {
-	err = d.engine.one(ctx, func(ctx context.Context, q querier) error {
-		tasks, err = query[DueTask](ctx, q, `WITH due AS MATERIALIZED (
-				SELECT tenant, task_id FROM tasks WHERE wake_time <= @now ORDER BY wake_time LIMIT $2 @skip_locked)
-			UPDATE tasks SET wake_time = @now + $3
-			FROM due WHERE tasks.tenant = due.tenant AND tasks.task_id = due.task_id
-			RETURNING tasks.tenant, tasks.task_id, tasks.priority, tasks.attempt > 0`, d.clock(), max(limit, 0), again.Microseconds())
+func (d *DB) DueTasks(ctx context.Context, limit int) (tasks []DueTask, err error) {
+	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
+		tasks, err = query[DueTask](ctx, q, `SELECT tenant, task_id, priority, attempt > 0 FROM tasks
+			WHERE wake_time <= @now ORDER BY wake_time LIMIT $2`, d.clock(), max(limit, 0))
 		return err
 	})
 	return tasks, failing("looking for due tasks", err)
+}
+
+// PutOffTasks implements Sweeper.
+func (d *DB) PutOffTasks(ctx context.Context, tasks []DueTask, after time.Duration) error {
+	const most = 128 // a statement's
+	for part := range slices.Chunk(tasks, most) {
+		args := []any{d.clock(), after.Microseconds()}
+		tuples := filled(len(part), 3, "$, $", func(i int) {
+			args = append(args, part[i].Tenant, part[i].ID)
+		})
+		err := d.engine.one(ctx, func(ctx context.Context, q querier) error {
+			_, err := q.exec(ctx, `UPDATE tasks SET wake_time = @now + $2
+				WHERE (tenant, task_id) IN (VALUES `+tuples+`) AND wake_time <= @now`, args...)
+			return err
+		})
+		if err != nil {
+			return failing("putting tasks off", err)
+		}
+	}
+	return nil
 }
 
 // WakeTasks implements Sweeper.

@@ -255,7 +255,7 @@ func said(events []*agentv1.RunEvent) string {
 // noWebhooks tells nobody.
 type noWebhooks struct{}
 
-func (noWebhooks) Check(string) error                               { return nil }
+func (noWebhooks) Check(string, string) error                       { return nil }
 func (noWebhooks) Payload(*agentv1.Task, time.Time) ([]byte, error) { return []byte("{}"), nil }
 func (noWebhooks) Wake()                                            {}
 

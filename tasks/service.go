@@ -27,7 +27,7 @@ import (
 // Webhooks tells others of a task's end.
 type Webhooks interface {
 	// Check refuses a URL that will not be told.
-	Check(url string) error
+	Check(tenant, url string) error
 	// Payload is what will be told.
 	Payload(task *agentv1.Task, at time.Time) ([]byte, error)
 	// Wake says that there is something to tell.
@@ -92,7 +92,7 @@ func runID(taskID string) string { return runPrefix + strings.TrimPrefix(taskID,
 // it is durable. Its errors are an
 // *agent.UnknownAgentError, a *WebhookError, and those of store.SubmitTask.
 func (s *Service) Submit(ctx context.Context, tenant, key string, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
-	if err := s.Check(req); err != nil {
+	if err := s.Check(tenant, req); err != nil {
 		return nil, fmt.Errorf("submitting a task: %w", err)
 	}
 	spec, err := newSpec(tenant, key, cmp.Or(req.GetAgent(), agent.DefaultName), req)
@@ -109,9 +109,9 @@ func (s *Service) Submit(ctx context.Context, tenant, key string, req *agentv1.S
 	return contract(&task)
 }
 
-// Check says why a task could not be submitted whenever it was: its agent does
+// Check says why a tenant could not submit a task whenever it was: its agent does
 // not exist, or its webhook's URL is refused.
-func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
+func (s *Service) Check(tenant string, req *agentv1.SubmitTaskRequest) error {
 	if _, err := s.Runner.Find(req.GetAgent()); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (s *Service) Check(req *agentv1.SubmitTaskRequest) error {
 		return err
 	}
 	if url := req.GetWebhookUrl(); url != "" {
-		if err := s.Webhooks.Check(url); err != nil {
+		if err := s.Webhooks.Check(tenant, url); err != nil {
 			return &WebhookError{Err: err}
 		}
 	}

@@ -107,20 +107,23 @@ func (s *Sweeper) dispatch(ctx context.Context) error {
 		return nil // what is due stays due
 	}
 	for {
-		due, err := s.service.Store.DueTasks(ctx, sweepBatch, again)
-		if err != nil {
+		due, err := s.service.Store.DueTasks(ctx, sweepBatch)
+		if err != nil || len(due) == 0 {
 			return err
 		}
-		full := false
-		for _, task := range due {
-			err := s.service.Bus.Dispatch(ctx, task.Tenant, task.ID, priority(task))
-			full = full || errors.Is(err, bus.ErrFull)
-			if err != nil && !errors.Is(err, bus.ErrFull) {
-				return errors.Join(err, s.service.Store.WakeTasks(ctx))
-			}
+		dispatches := make([]bus.Dispatch, len(due))
+		for i, task := range due {
+			dispatches[i] = bus.Dispatch{Tenant: task.Tenant, Task: task.ID, Priority: priority(task)}
 		}
-		if len(due) < sweepBatch || full {
-			return nil
+		settled, err := s.service.Bus.Dispatch(ctx, dispatches...)
+		full := errors.Is(err, bus.ErrFull)
+		if full {
+			err = nil
+		}
+		// Only now: who dies before has forgotten none.
+		err = errors.Join(err, s.service.Store.PutOffTasks(ctx, due[:settled], again))
+		if err != nil || full || len(due) < sweepBatch {
+			return err
 		}
 	}
 }

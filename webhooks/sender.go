@@ -99,12 +99,12 @@ func New(cfg Config) (*Sender, error) {
 }
 
 // errNoSecret completes "webhook_url …".
-var errNoSecret = errors.New("can not be told: the server has no secret to sign with")
+var errNoSecret = errors.New("can not be told: the server has no secret to sign with for this tenant")
 
-// Check is the package's Check with what is configured; without any secret no
-// URL is right.
-func (s *Sender) Check(rawURL string) error {
-	if len(s.signers.all) == 0 && len(s.signers.byTenant) == 0 {
+// Check is the package's Check with what is configured; without a secret for the
+// tenant no URL is right.
+func (s *Sender) Check(tenant, rawURL string) error {
+	if len(s.signers.of(tenant)) == 0 {
 		return errNoSecret
 	}
 	return Check(rawURL, s.cfg.AllowPrivate)

@@ -244,8 +244,11 @@ func TestWithoutASecretNothingIsSent(t *testing.T) {
 	f.run(t)
 	f.add(t, receiver(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") }).URL)
 	f.wantOutcome(t, store.DeliveryPending, 0, "no secret")
-	if err := newFixture(t, func(cfg *Config) { cfg.Secrets = Secrets{} }).sender.Check("https://example.com"); err == nil {
+	if err := f.sender.Check("acme", "https://example.com"); err == nil {
 		t.Error("a URL is right that nothing can be sent to")
+	}
+	if err := f.sender.Check("rival", "https://example.com"); err != nil {
+		t.Errorf("a tenant with a secret is refused: %v", err)
 	}
 }
 

@@ -55,14 +55,10 @@ func decided(what string) func(store.Task) (store.Progress, error) {
 func suspend(t *testing.T, w *world) {
 	task := w.suspended(t, w.claim(t, "t1"), "a")
 	w.clock.advance(1000 * time.Hour)
-	due, err := w.DueTasks(t.Context(), 10, time.Minute)
-	succeeds(t, err)
-	same(t, "due tasks", len(due), 0)
+	w.due(t)
 	succeeds(t, w.WakeTasks(t.Context()))
 	succeeds(t, w.BreakLeases(t.Context()))
-	due, err = w.DueTasks(t.Context(), 10, time.Minute)
-	succeeds(t, err)
-	same(t, "due tasks", len(due), 0)
+	w.due(t)
 	deleted, err := w.DeleteFinished(t.Context(), time.Hour, 10)
 	succeeds(t, err)
 	same(t, "deleted tasks", deleted, int64(0))
@@ -95,9 +91,7 @@ func resolveAll(t *testing.T, w *world) {
 	same(t, "events", w.events(t, "t1"), []string{"1 requested", "2 b is decided", "3 a is decided"})
 
 	w.clock.advance(time.Minute) // nobody has dispatched it
-	due, err := w.DueTasks(t.Context(), 10, time.Minute)
-	succeeds(t, err)
-	same(t, "due tasks", due, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
+	same(t, "due tasks", w.dueTasks(t), []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
 	same(t, "the attempt", w.reclaim(t, "t1", "another").Attempt, int64(2))
 }
 

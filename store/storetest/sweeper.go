@@ -20,16 +20,25 @@ func sweeperTests() map[string]func(*testing.T, *world) {
 		"all that wait can be woken":                            wakeAll,
 		"all leases can be broken":                              breakAll,
 		"due tasks come a few at a time, the longest due first": dueBatches,
+		"a task that was claimed meanwhile is not put off":      putOffLate,
 	}
 }
 
 const again = time.Minute
 
-// due takes tasks that are to be dispatched.
+// dueTasks takes tasks that are to be dispatched.
+func (w *world) dueTasks(t *testing.T) []store.DueTask {
+	t.Helper()
+	tasks, err := w.DueTasks(t.Context(), 10)
+	succeeds(t, err)
+	succeeds(t, w.PutOffTasks(t.Context(), tasks, again))
+	return tasks
+}
+
+// due is dueTasks by their ids.
 func (w *world) due(t *testing.T, want ...string) {
 	t.Helper()
-	tasks, err := w.DueTasks(t.Context(), 10, again)
-	succeeds(t, err)
+	tasks := w.dueTasks(t)
 	got := ids(tasks, func(task store.DueTask) string { return task.ID })
 	slices.Sort(got)
 	same(t, "what is due", got, append([]string{}, want...))
@@ -62,9 +71,7 @@ func dueQueued(t *testing.T, w *world) {
 	w.submit(t, "t1")
 	w.due(t) // its submitter has dispatched it, most likely
 	w.clock.advance(10 * time.Second)
-	tasks, err := w.DueTasks(t.Context(), 10, again)
-	succeeds(t, err)
-	same(t, "what is due", tasks, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2}})
+	same(t, "what is due", w.dueTasks(t), []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2}})
 	w.clock.advance(again - time.Microsecond)
 	w.due(t)
 	w.clock.advance(time.Microsecond)
@@ -92,9 +99,7 @@ func dueLapsed(t *testing.T, w *world) {
 	w.clock.advance(lease - time.Microsecond)
 	w.due(t)
 	w.clock.advance(time.Microsecond)
-	tasks, err := w.DueTasks(t.Context(), 10, again)
-	succeeds(t, err)
-	same(t, "what is due", tasks, []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
+	same(t, "what is due", w.dueTasks(t), []store.DueTask{{Tenant: tenant, ID: "t1", Priority: 2, Begun: true}})
 	w.reclaim(t, "t1", "another")
 	w.due(t)
 }
@@ -127,7 +132,7 @@ func noLimit(t *testing.T, w *world) {
 	w.clock.advance(time.Hour)
 	ctx := t.Context()
 	for _, limit := range []int{0, -1} {
-		due, err1 := w.DueTasks(ctx, limit, again)
+		due, err1 := w.DueTasks(ctx, limit)
 		deleted, err2 := w.DeleteFinished(ctx, 0, limit)
 		deliveries, err3 := w.ClaimDeliveries(ctx, limit, lease)
 		schedules, err4 := w.DueSchedules(ctx, limit)
@@ -171,6 +176,22 @@ func wakeAll(t *testing.T, w *world) {
 	w.due(t)
 	succeeds(t, w.WakeTasks(t.Context()))
 	w.due(t, "t1", "t2")
+}
+
+// Who has dispatched a task may be late to say so.
+func putOffLate(t *testing.T, w *world) {
+	w.submit(t, "t1")
+	w.submit(t, "t2")
+	w.clock.advance(10 * time.Second)
+	tasks, err := w.DueTasks(t.Context(), 10)
+	succeeds(t, err)
+	same(t, "how many are due", len(tasks), 2)
+	w.reclaim(t, "t1", "worker")
+	succeeds(t, w.PutOffTasks(t.Context(), tasks, 10*lease))
+	w.due(t)
+	w.clock.advance(lease)
+	w.due(t, "t1")
+	succeeds(t, w.PutOffTasks(t.Context(), nil, again))
 }
 
 func breakAll(t *testing.T, w *world) {
