@@ -82,7 +82,7 @@ const claimTask = `UPDATE tasks SET status = 2, worker = $4, attempt = attempt +
 	WHERE tenant = $2 AND task_id = $3
 		AND (status = 2 AND lease_until <= @now OR status = 1 AND run_after <= @now
 			AND NOT EXISTS (SELECT 1 FROM tasks other
-				WHERE other.tenant = tasks.tenant AND other.session_id = tasks.session_id AND other.status < 4
+				WHERE other.tenant = tasks.tenant AND other.session_id = tasks.session_id AND other.finish_time IS NULL
 					AND other.task_id <> tasks.task_id
 					AND (other.status = 2 OR (other.create_time, other.task_id) < (tasks.create_time, tasks.task_id)
 						AND (other.run_after <= @now OR other.attempt > 0))))
@@ -107,7 +107,7 @@ func (d *DB) ClaimTask(ctx context.Context, tenant, id, worker string, lease tim
 func (d *DB) TurnInSession(ctx context.Context, tenant, sessionID string) (task DueTask, err error) {
 	err = d.engine.read(ctx, func(ctx context.Context, q querier) error {
 		first, err := queryOne[turn](ctx, q, `SELECT tenant, task_id, priority, attempt > 0, status FROM tasks
-			WHERE tenant = $2 AND session_id = $3 AND status < 4 AND (run_after <= @now OR attempt > 0)
+			WHERE tenant = $2 AND session_id = $3 AND finish_time IS NULL AND (run_after <= @now OR attempt > 0)
 			ORDER BY create_time, task_id LIMIT 1`, d.clock(), tenant, sessionID)
 		if err == nil && first.status != StatusQueued {
 			err = ErrNotFound

@@ -196,7 +196,7 @@ func (l *listing) statuses(all []Status) error {
 	}
 	switch {
 	case highest < StatusCompleted:
-		l.and("tasks.status < 4")
+		l.and("tasks.finish_time IS NULL")
 	case lowest > StatusCompleted:
 		l.and("tasks.status > 4")
 	}
