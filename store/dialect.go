@@ -23,6 +23,8 @@ import (
 //
 //	@now         the time in microseconds; the statement's $1 is the store's clock
 //	@skip_locked at the end of a query for work: leave what others are taking
+//	@filter      before a column by which rows are left out, not found: there is a
+//	             better index than the column's, which SQLite would not see
 //	@blob @key   column types: bytes, and text that is ordered by its bytes
 //	@clustered   at the end of a table: rows lie in the order of the primary key
 //	@serial      column type: a number that a row is given, its primary key
@@ -55,7 +57,7 @@ type dialect struct {
 func sqliteDialect() *dialect {
 	return &dialect{
 		unnumbered: true,
-		words: strings.NewReplacer("@now", "$1", "@skip_locked", "",
+		words: strings.NewReplacer("@now", "$1", "@skip_locked", "", "@filter ", "+",
 			"@blob", "BLOB", "@key", "TEXT", "@clustered", "WITHOUT ROWID", "@serial", "INTEGER PRIMARY KEY",
 			"@wordtable", sqliteWordTable, "@tsvector", "TEXT", "@tsquery", "TEXT", "@matches", "memory_words MATCH"),
 		unavailable: sqliteUnavailable,
@@ -71,7 +73,7 @@ func postgresDialect() *dialect {
 	return &dialect{
 		words: strings.NewReplacer(
 			"@now", "coalesce(CAST($1 AS BIGINT), CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT))",
-			"@skip_locked", "FOR UPDATE SKIP LOCKED",
+			"@skip_locked", "FOR UPDATE SKIP LOCKED", "@filter ", "",
 			"@blob", "BYTEA", "@key", `TEXT COLLATE "C"`, "@clustered", "",
 			"@serial", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 			"@wordtable", postgresWordTable, "@tsvector", "tsvector", "@tsquery", "tsquery", "@matches", "memory_words.words @@"),

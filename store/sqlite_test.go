@@ -44,6 +44,28 @@ func usesIndexes(tb testing.TB, db *store.DB) {
 	}
 }
 
+// What is open is found without what a user or a session has done before.
+func TestOpenTasksAreFoundAmongTheOpen(t *testing.T) {
+	t.Parallel()
+	db := openSQLite(t, store.Options{})
+	for index, filter := range map[string]store.TaskFilter{
+		"tasks_open":            {UserID: "ann"},
+		"tasks_turn_in_session": {UserID: "ann", SessionID: "chat"},
+	} {
+		filter.Tenant, filter.Statuses = "acme", []store.Status{store.StatusQueued, store.StatusRunning}
+		if _, _, err := db.ListTasks(t.Context(), filter, store.Page{}); err != nil {
+			t.Fatal(err)
+		}
+		plans, err := db.Plans(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := fmt.Sprint(plans); !strings.Contains(all, index+" ") {
+			t.Errorf("%s is not used: %s", index, all)
+		}
+	}
+}
+
 func TestManyOpenOneFileAtOnce(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "made", "on the way", "100%? #1.db")

@@ -171,7 +171,11 @@ func (f TaskFilter) listing(page Page) (*listing, error) {
 		l.and(`EXISTS (SELECT 1 FROM task_labels other WHERE other.tenant = tasks.tenant
 			AND other.task_id = tasks.task_id AND other.label = ?)`, labelKey(name, value))
 	}
-	if f.UserID != "" {
+	switch {
+	case f.UserID == "":
+	case len(f.Statuses) > 0 && slices.Max(f.Statuses) < StatusCompleted:
+		l.and("@filter tasks.user_id = ?", f.UserID) // of a user's tasks, few are open
+	default:
 		l.and("tasks.user_id = ?", f.UserID)
 	}
 	if f.SessionID != "" {

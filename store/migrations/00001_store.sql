@@ -38,7 +38,7 @@ CREATE INDEX tasks_of_session ON tasks (tenant, session_id, create_time, task_id
 CREATE INDEX tasks_turn_in_session ON tasks (tenant, session_id, create_time, task_id) WHERE finish_time IS NULL;
 -- A task is in one of these two at most, and never in either once it is completed.
 -- What is open is told by a column that does not change before its end.
-CREATE INDEX tasks_open ON tasks (tenant, create_time, task_id) WHERE finish_time IS NULL;
+CREATE INDEX tasks_open ON tasks (tenant, create_time, task_id, user_id) WHERE finish_time IS NULL;
 CREATE INDEX tasks_unsuccessful ON tasks (tenant, create_time, task_id) WHERE status > 4;
 CREATE INDEX tasks_wake ON tasks (wake_time) WHERE wake_time IS NOT NULL;
 CREATE INDEX tasks_finished ON tasks (finish_time) WHERE finish_time IS NOT NULL;

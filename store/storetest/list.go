@@ -104,6 +104,8 @@ func listFiltered(t *testing.T, w *world) {
 		"user and session":  {store.TaskFilter{UserID: "ann", SessionID: "mail"}, []string{"t2"}},
 		"queued":            {store.TaskFilter{Statuses: []store.Status{store.StatusQueued}}, []string{"t4"}},
 		"queued or running": {store.TaskFilter{Statuses: []store.Status{store.StatusQueued, store.StatusRunning}}, []string{"t4", "t3"}},
+		"queued of a user":  {store.TaskFilter{UserID: "ann", Statuses: []store.Status{store.StatusQueued}}, []string{}},
+		"running of a user": {store.TaskFilter{UserID: "bob", Statuses: []store.Status{store.StatusRunning}}, []string{"t3"}},
 		"completed":         {store.TaskFilter{Statuses: []store.Status{store.StatusCompleted}}, []string{"t1"}},
 		"failed":            {store.TaskFilter{Statuses: []store.Status{store.StatusFailed}}, []string{"t2"}},
 		"failed or running": {store.TaskFilter{Statuses: []store.Status{store.StatusFailed, store.StatusRunning}}, []string{"t3", "t2"}},
