@@ -69,7 +69,7 @@ func startRunwire(ctx context.Context, dir string) (*process, error) {
 	return start(ctx, "runwire", func(address string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, filepath.Join(dir, "runwire"), "serve",
 			"--config", filepath.Join(dir, "bench.yaml"), "--listen", address, "--http-listen", "127.0.0.1:0",
-			"--data-dir", filepath.Join(dir, "data"), "--workers", "16")
+			"--data-dir", filepath.Join(dir, "data"), "--workers", "64")
 		cmd.Env = append(os.Environ(), "RUNWIRE_API_KEY="+key)
 		cmd.Stderr, cmd.Stdout = log, log
 		return cmd

@@ -100,7 +100,7 @@ func life(ctx context.Context, db *store.DB) error {
 	if err := db.AppendProgress(ctx, task.Ref(), store.Progress{Steps: [][]byte{[]byte("step")}}); err != nil {
 		return err
 	}
-	_, err = db.FinishTask(ctx, task.Ref(), store.Ending{
+	err = db.FinishTask(ctx, task.Ref(), store.Ending{
 		Status: store.StatusCompleted, Result: []byte("result"),
 		Events: []store.Event{{1, []byte("started")}, {2, []byte("said")}, {3, []byte("finished")}},
 	})

@@ -48,7 +48,7 @@ type Leases interface {
 	// ErrCancelRequested, and nothing is written. A turn that does not go on
 	// where its session ends is ErrConflict, one whose session another run has
 	// is ErrSessionBusy; nothing is written then either.
-	FinishTask(ctx context.Context, ref TaskRef, end Ending) (Task, error)
+	FinishTask(ctx context.Context, ref TaskRef, end Ending) error
 }
 
 // Held is a task that a worker has.
@@ -202,33 +202,29 @@ const finishTask = `UPDATE tasks SET status = CAST($5 AS BIGINT), result = $6, e
 		last_sequence = CASE WHEN CAST($9 AS BIGINT) = 0 THEN last_sequence ELSE CAST($9 AS BIGINT) END,
 		lease_until = NULL, wake_time = NULL
 	WHERE tenant = $2 AND task_id = $3 AND attempt = $4 AND status = 2
-		AND last_sequence < $8 AND (CAST($5 AS BIGINT) = 6 OR NOT cancel_requested)
-	RETURNING ` + taskColumns
+		AND last_sequence < $8 AND (CAST($5 AS BIGINT) = 6 OR NOT cancel_requested)`
 
 // FinishTask implements Leases.
-func (d *DB) FinishTask(ctx context.Context, ref TaskRef, end Ending) (task Task, err error) {
+func (d *DB) FinishTask(ctx context.Context, ref TaskRef, end Ending) error {
+	const doing = "finishing a task"
 	if !end.Status.Ended() || end.Status > StatusCancelled {
-		return Task{}, fmt.Errorf("finishing a task: %w: status %d", ErrInvalid, end.Status)
+		return failing(doing, fmt.Errorf("%w: status %d", ErrInvalid, end.Status))
 	}
 	first, last, err := span(end.Events)
 	if err != nil {
-		return Task{}, fmt.Errorf("finishing a task: %w", err)
+		return failing(doing, err)
 	}
-	err = d.engine.all(ctx, func(ctx context.Context, q querier) error {
-		task, err = queryOne[Task](ctx, q, finishTask, d.clock(), ref.Tenant, ref.ID, ref.Attempt,
+	return failing(doing, d.engine.all(ctx, func(ctx context.Context, q querier) error {
+		changed, err := q.exec(ctx, finishTask, d.clock(), ref.Tenant, ref.ID, ref.Attempt,
 			int64(end.Status), end.Result, prose(end.Error), first, last)
-		if errors.Is(err, ErrNotFound) {
-			return refused(ctx, q, ref, end.Status)
-		}
 		if err != nil {
 			return err
 		}
+		if changed == 0 {
+			return refused(ctx, q, ref, end.Status)
+		}
 		return d.writeEnding(ctx, q, ref.Tenant, ref.ID, end)
-	})
-	if err != nil {
-		return Task{}, fmt.Errorf("finishing a task: %w", err)
-	}
-	return task, nil
+	}))
 }
 
 // refused is why a fenced write found nothing to change. What it looks at never

@@ -126,17 +126,16 @@ func (a *attempt) end(
 		if turnless {
 			end.Turn = nil
 		}
-		var task store.Task
 		err := end.err
 		if err == nil {
-			task, err = a.service.Store.FinishTask(ctx, a.task.Ref(), end.Ending)
+			err = a.service.Store.FinishTask(ctx, a.task.Ref(), end.Ending)
 		}
 		if unsure && errors.Is(err, store.ErrFenced) {
-			task, err = a.endedHere(ctx)
+			err = a.endedHere(ctx)
 		}
 		switch {
 		case err == nil:
-			a.service.ended(ctx, &task, end)
+			a.service.ended(ctx, a.task, end)
 			return
 		case errors.Is(err, store.ErrCancelRequested):
 			status = store.StatusCancelled
@@ -157,13 +156,13 @@ func (a *attempt) end(
 	}
 }
 
-// endedHere is the task, if this attempt has ended it; store.ErrFenced if not.
-func (a *attempt) endedHere(ctx context.Context) (store.Task, error) {
+// endedHere is store.ErrFenced unless this attempt has ended the task.
+func (a *attempt) endedHere(ctx context.Context) error {
 	task, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
 	if err == nil && (!task.Status.Ended() || task.Attempt != a.task.Attempt) {
 		err = store.ErrFenced
 	}
-	return task, err
+	return err
 }
 
 // retry hands the task back to be tried again later.

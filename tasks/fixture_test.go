@@ -86,12 +86,12 @@ type lossy struct {
 	die     func(store.Progress) error
 }
 
-func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) (store.Task, error) {
-	task, err := l.Store.FinishTask(ctx, ref, end)
+func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) error {
+	err := l.Store.FinishTask(ctx, ref, end)
 	if err == nil && l.loseEnd != nil && l.loseEnd() {
-		return store.Task{}, store.ErrUnavailable
+		return store.ErrUnavailable
 	}
-	return task, err
+	return err
 }
 
 func (l lossy) ReleaseTask(ctx context.Context, ref store.TaskRef, after time.Duration) error {

@@ -194,7 +194,7 @@ func suspendFenced(t *testing.T, w *world) {
 	w.suspended(t, current, "a")
 	fails(t, w.SuspendTask(t.Context(), current.Ref(), store.Progress{}, calls), store.ErrFenced)
 	fails(t, w.ReleaseTask(t.Context(), current.Ref(), 0), store.ErrFenced)
-	_, err := w.FinishTask(t.Context(), current.Ref(), store.Ending{Status: store.StatusFailed})
+	err := w.FinishTask(t.Context(), current.Ref(), store.Ending{Status: store.StatusFailed})
 	fails(t, err, store.ErrFenced)
 	held, err := w.RenewLeases(t.Context(), "worker", []store.TaskRef{current.Ref()}, lease)
 	succeeds(t, err)

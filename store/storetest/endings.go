@@ -65,7 +65,7 @@ func finishNothing(t *testing.T, w *world) {
 	session := w.acquire(t, "chat", "t1")
 	untouched := func(end store.Ending, reason error) {
 		t.Helper()
-		_, err := w.FinishTask(t.Context(), want.Ref(), end)
+		err := w.FinishTask(t.Context(), want.Ref(), end)
 		fails(t, err, reason)
 		same(t, "what is kept", w.task(t, "t1"), want)
 		same(t, "events", w.events(t, "t1"), []string{})
@@ -99,7 +99,7 @@ func finishCancelled(t *testing.T, w *world) {
 		_, err := w.CancelTask(t.Context(), tenant, id, nil)
 		succeeds(t, err)
 		end := store.Ending{Status: status, Events: []store.Event{{Sequence: 1}}}
-		_, err = w.FinishTask(t.Context(), task.Ref(), end)
+		err = w.FinishTask(t.Context(), task.Ref(), end)
 		fails(t, err, store.ErrCancelRequested)
 		same(t, "the status", w.task(t, id).Status, store.StatusRunning)
 		same(t, "events", w.events(t, id), []string{})
@@ -111,7 +111,7 @@ func finishCancelled(t *testing.T, w *world) {
 func finishBadStatus(t *testing.T, w *world) {
 	task := w.claim(t, "t1")
 	for _, status := range []store.Status{0, store.StatusQueued, store.StatusRunning, 3, 7} {
-		_, err := w.FinishTask(t.Context(), task.Ref(), store.Ending{Status: status})
+		err := w.FinishTask(t.Context(), task.Ref(), store.Ending{Status: status})
 		fails(t, err, store.ErrInvalid)
 	}
 	same(t, "what is kept", w.task(t, "t1"), task)
@@ -121,7 +121,7 @@ func finishEvents(t *testing.T, w *world) {
 	task := w.claim(t, "t1")
 	succeeds(t, w.AppendProgress(t.Context(), task.Ref(), store.Progress{Events: []store.Event{{Sequence: 3}}}))
 	for _, sequence := range []int64{1, 3} {
-		_, err := w.FinishTask(t.Context(), task.Ref(), store.Ending{
+		err := w.FinishTask(t.Context(), task.Ref(), store.Ending{
 			Status: store.StatusCompleted, Events: []store.Event{{Sequence: sequence}},
 		})
 		fails(t, err, store.ErrConflict)

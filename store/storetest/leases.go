@@ -68,7 +68,7 @@ func fencing(t *testing.T, w *world) {
 	current := w.reclaim(t, "t1", "worker") // by the same name: the attempt decides
 	unchanged := func() {
 		t.Helper()
-		_, err := w.FinishTask(t.Context(), old, store.Ending{Status: store.StatusFailed})
+		err := w.FinishTask(t.Context(), old, store.Ending{Status: store.StatusFailed})
 		fails(t, err, store.ErrFenced)
 		fails(t, w.AppendProgress(t.Context(), old, store.Progress{Steps: [][]byte{{1}}}), store.ErrFenced)
 		fails(t, w.ReleaseTask(t.Context(), old, 0), store.ErrFenced)

@@ -111,7 +111,7 @@ func raceCancelFinish(t *testing.T, w *world) {
 		var cancelled store.Task
 		together(2, func(side int) {
 			if side == 0 {
-				_, finish = w.FinishTask(t.Context(), task.Ref(), store.Ending{Status: store.StatusCompleted})
+				finish = w.FinishTask(t.Context(), task.Ref(), store.Ending{Status: store.StatusCompleted})
 			} else {
 				cancelled, cancel = w.CancelTask(t.Context(), tenant, id, nil)
 			}
@@ -236,7 +236,7 @@ func raceSweepers(t *testing.T, w *world) {
 				}
 				check(t, err)
 				run.Add(1)
-				_, err = w.FinishTask(t.Context(), running.Ref(), store.Ending{
+				err = w.FinishTask(t.Context(), running.Ref(), store.Ending{
 					Status: store.StatusCompleted, Delivery: &store.NewDelivery{ID: task.ID},
 				})
 				check(t, err)

@@ -149,7 +149,7 @@ func deleteBusySession(t *testing.T, w *world) {
 	task := w.claimIn(t, "chat", "t1")
 	session := w.acquire(t, "chat", "t1")
 	succeeds(t, w.DeleteSession(t.Context(), tenant, "chat"))
-	_, err := w.FinishTask(t.Context(), task.Ref(), w.ending(session, "t1"))
+	err := w.FinishTask(t.Context(), task.Ref(), w.ending(session, "t1"))
 	fails(t, err, store.ErrFenced)
 	fails(t, w.AppendTurn(t.Context(), *w.ending(session, "t1").Turn), store.ErrNotFound)
 	same(t, "messages", w.messages(t, "chat"), []string{})

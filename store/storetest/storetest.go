@@ -142,9 +142,8 @@ func (w *world) task(t *testing.T, id string) store.Task {
 
 func (w *world) finish(t *testing.T, task store.Task, end store.Ending) store.Task {
 	t.Helper()
-	task, err := w.FinishTask(t.Context(), task.Ref(), end)
-	succeeds(t, err)
-	return task
+	succeeds(t, w.FinishTask(t.Context(), task.Ref(), end))
+	return w.task(t, task.ID)
 }
 
 func succeeds(t testing.TB, err error) {

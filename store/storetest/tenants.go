@@ -37,7 +37,7 @@ func anotherTenant(t *testing.T, w *world) {
 	} {
 		fails(t, err, store.ErrNotFound)
 	}
-	_, finish := w.FinishTask(ctx, ref, store.Ending{Status: store.StatusFailed})
+	finish := w.FinishTask(ctx, ref, store.Ending{Status: store.StatusFailed})
 	delivery := w.delivery(t, "t2")
 	delivery.Tenant = other
 	for _, err := range []error{
