@@ -39,8 +39,8 @@ type Config struct {
 }
 
 // ServerOptions makes the server pass every call through the chain. It returns
-// an error if the contract's validation rules do not compile, or the meter
-// refuses its metric.
+// an error if the contract's rules cannot be read, or the meter refuses its
+// metric.
 func ServerOptions(cfg Config) ([]grpc.ServerOption, error) {
 	links, err := chain(cfg)
 	if err != nil {

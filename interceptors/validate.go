@@ -10,16 +10,13 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-
-	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 )
 
-// rules are those of the contract, compiled once in a process. One that does
-// not compile is found at start.
+// rules are those of the contract. Those of a message are compiled when the
+// first comes in: all of them together would take a server as long as the rest
+// of its start.
 var rules = sync.OnceValues(func() (protovalidate.Validator, error) { //nolint:gochecknoglobals // the contract is one, too
-	return protovalidate.New(protovalidate.WithMessageDescriptors(requestTypes()...))
+	return protovalidate.New()
 })
 
 // Prepare does now what the first ServerOptions would need a while for. It may
@@ -30,7 +27,7 @@ func Prepare() { _, _ = rules() } // ServerOptions tells the error
 func validation() (requestCheck, error) {
 	validator, err := rules()
 	if err != nil {
-		return nil, fmt.Errorf("compiling the contract's rules: %w", err)
+		return nil, fmt.Errorf("reading the contract's rules: %w", err)
 	}
 	return func(ctx context.Context, req any) (func(), error) {
 		message, ok := req.(proto.Message)
@@ -57,22 +54,6 @@ const longestUser = 128
 
 // userRequest is a request on behalf of a user.
 type userRequest interface{ GetUserId() string }
-
-// requestTypes are the requests of every method in the contract.
-func requestTypes() []protoreflect.MessageDescriptor {
-	var types []protoreflect.MessageDescriptor
-	contract := agentv1.File_agent_v1_agent_service_proto.Package()
-	protoregistry.GlobalFiles.RangeFilesByPackage(contract, func(file protoreflect.FileDescriptor) bool {
-		for i := range file.Services().Len() {
-			methods := file.Services().Get(i).Methods()
-			for j := range methods.Len() {
-				types = append(types, methods.Get(j).Input())
-			}
-		}
-		return true
-	})
-	return types
-}
 
 func unreadableRequest(field string) error {
 	if field != "" {

@@ -47,7 +47,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.New("rate window: must be positive, for the file limits users' requests")
 	}
 	s := &Server{cfg: cfg, log: cfg.Log.With(slog.String("logger", "runwire.server"))}
-	go interceptors.Prepare() // it takes as long as all the rest
+	go interceptors.Prepare() // while other things are opened
 	for _, open := range []func(context.Context) error{s.openListener, s.openCerts, s.openCore, s.openHTTP} {
 		if err := open(ctx); err != nil {
 			return nil, errors.Join(err, s.opened.close())
