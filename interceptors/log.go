@@ -31,7 +31,8 @@ func accessLog(log *slog.Logger, quiet func(method string) bool) wrap {
 			level = slog.LevelDebug
 		}
 		if log.Enabled(ctx, level) {
-			log.LogAttrs(ctx, level, "rpc", c.attrs(ctx, p.method, code, time.Since(begin))...)
+			var room [12]slog.Attr // on the stack
+			log.LogAttrs(ctx, level, "rpc", c.line(ctx, room[:0], p.method, code, time.Since(begin))...)
 		}
 		return err
 	}
@@ -65,8 +66,9 @@ func address(a net.Addr) string {
 	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port()).String()
 }
 
-func (c *call) attrs(ctx context.Context, method string, rpcCode codes.Code, took time.Duration) []slog.Attr {
-	attrs := append(make([]slog.Attr, 0, 12),
+// line appends what the log says of the call.
+func (c *call) line(ctx context.Context, attrs []slog.Attr, method string, rpcCode codes.Code, took time.Duration) []slog.Attr {
+	attrs = append(attrs,
 		slog.String("method", method),
 		slog.String("code", code.Code(rpcCode).String()), //nolint:gosec // status codes are small.
 		slog.Float64("duration_ms", float64(took)/float64(time.Millisecond)),

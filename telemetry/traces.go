@@ -13,7 +13,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/embedded"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
 func (t *Telemetry) openTraces(ctx context.Context, res *resource.Resource, log *slog.Logger) {
@@ -68,11 +67,20 @@ func (idProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return id
 
 type idTracer struct{ embedded.Tracer }
 
-func (idTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		ctx = trace.ContextWithSpanContext(ctx, newRoot())
+func (idTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if parent := trace.SpanFromContext(ctx); parent.SpanContext().IsValid() && !parent.IsRecording() {
+		return ctx, parent // its End does nothing
 	}
-	return noop.Tracer{}.Start(ctx, name, opts...)
+	ctx = trace.ContextWithSpanContext(ctx, rootOf(ctx))
+	return ctx, trace.SpanFromContext(ctx)
+}
+
+// rootOf is the trace that a context is in, or a new one.
+func rootOf(ctx context.Context) trace.SpanContext {
+	if known := trace.SpanContextFromContext(ctx); known.IsValid() {
+		return known
+	}
+	return newRoot()
 }
 
 func newRoot() trace.SpanContext {
