@@ -25,8 +25,10 @@ func (r *RunUsage) columns() []any {
 
 const (
 	maxRecentRuns = 200
-	// recentCalls is how many calls are looked through to find them.
-	recentCalls = 16 * maxRecentRuns
+	// recentCalls is how many calls, of all agents, are looked through to find
+	// them: an index of each agent's calls would cost every run more than this
+	// costs the few who ask.
+	recentCalls = 5_000
 )
 
 // Of a run that began before the calls that are looked through, those before
@@ -34,7 +36,8 @@ const (
 const recentRuns = `SELECT run_id, count(*), CAST(sum(input_tokens) AS BIGINT), CAST(sum(cached_tokens) AS BIGINT),
 		CAST(sum(cache_write_tokens) AS BIGINT), CAST(sum(output_tokens) AS BIGINT),
 		CAST(coalesce(min(CASE WHEN input_tokens > 0 THEN input_tokens END), 0) AS BIGINT)
-	FROM (SELECT * FROM usage WHERE tenant = $1 AND agent = $2 ORDER BY create_time DESC LIMIT $4) AS recent
+	FROM (SELECT * FROM usage WHERE tenant = $1 ORDER BY create_time DESC LIMIT $4) AS recent
+	WHERE agent = $2
 	GROUP BY run_id HAVING count(CASE WHEN model = $3 THEN 1 END) > 0
 	ORDER BY max(create_time) DESC, run_id DESC LIMIT $5`
 

@@ -21,8 +21,8 @@ type Usage interface {
 	SumUsage(ctx context.Context, filter UsageFilter, by ...UsageKey) ([]UsageSum, error)
 
 	// RecentRuns returns what an agent's last runs have used that have asked a
-	// model, newest first: limit of them at most, and at most 200. Runs of very
-	// many calls may leave fewer.
+	// model, newest first: limit of them at most, and at most 200. It looks
+	// through the tenant's last 5,000 calls.
 	RecentRuns(ctx context.Context, tenant, agent, model string, limit int) ([]RunUsage, error)
 }
 

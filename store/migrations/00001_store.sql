@@ -177,7 +177,6 @@ CREATE TABLE usage (
     estimated          BOOLEAN NOT NULL,
     PRIMARY KEY (tenant, create_time, run_id, usage_id)
 ) @clustered;
-CREATE INDEX usage_by_agent ON usage (tenant, agent, create_time);
 
 -- What was spent in a day, counted from 1970 in UTC, where that has a limit.
 CREATE TABLE spend (
