@@ -131,9 +131,7 @@ func (r *Run) Execute(ctx context.Context, events *Events) (*agentv1.RunResult, 
 		return nil, end.spent
 	}
 	result := r.result(end, latency)
-	if r.events != nil {
-		r.finish(ctx, result)
-	}
+	r.finish(ctx, result)
 	return result, nil
 }
 
@@ -152,6 +150,9 @@ func (r *Run) play(ctx context.Context) *ending {
 
 // finish tells how the run has ended.
 func (r *Run) finish(ctx context.Context, result *agentv1.RunResult) {
+	if r.events == nil {
+		return
+	}
 	r.emit(ctx, &agentv1.RunEvent{Event: &agentv1.RunEvent_Finished{Finished: &agentv1.RunFinished{Result: result}}})
 }
 

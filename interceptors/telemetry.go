@@ -65,7 +65,7 @@ func (t *rpcTelemetry) wrap(ctx context.Context, p *passage) error {
 	}
 	err := p.next(ctx)
 	ended := status.Convert(err)
-	label := &m.ends[min(ended.Code(), codes.Unauthenticated)]
+	label := m.end(ended.Code())
 	if span.IsRecording() {
 		span.SetAttributes(label.status)
 		if label.fault {
@@ -89,6 +89,14 @@ type rpcEnd struct {
 	status attribute.KeyValue
 	fault  bool // it is the server's
 	record []metric.RecordOption
+}
+
+// end is that of a code; one that gRPC does not have is UNKNOWN.
+func (m *rpcMethod) end(number codes.Code) *rpcEnd {
+	if int(number) >= len(m.ends) {
+		number = codes.Unknown
+	}
+	return &m.ends[number]
 }
 
 func (t *rpcTelemetry) method(full string) *rpcMethod {

@@ -85,6 +85,19 @@ func TestDuration(t *testing.T) {
 	}
 }
 
+// A code that gRPC does not have is told as UNKNOWN, and no other.
+func TestEveryCodeHasItsLabels(t *testing.T) {
+	t.Parallel()
+	m := newRPCMethod("agent.v1.AgentService/Run")
+	for number, want := range map[codes.Code]string{
+		codes.OK: "OK", codes.Canceled: "CANCELLED", codes.Unauthenticated: "UNAUTHENTICATED", 17: "UNKNOWN", 1 << 31: "UNKNOWN",
+	} {
+		if got := m.end(number).status.Value.AsString(); got != want {
+			t.Errorf("code %d is told as %s, want %s", number, got, want)
+		}
+	}
+}
+
 // durations lists what rpc.server.call.duration was recorded for.
 func durations(t *testing.T, collected metricdata.ResourceMetrics) []string {
 	t.Helper()

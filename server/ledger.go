@@ -40,18 +40,19 @@ const writeTimeout = 10 * time.Second
 
 // write writes a run's usage, and its turn unless that is nil.
 func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.UsageRow) error {
+	until := time.Now().Add(writeTimeout)
 	var lost error
 	if turn != nil {
-		if lost = l.append(ctx, *turn, rows); lost == nil {
+		if lost = l.append(ctx, until, *turn, rows); lost == nil {
 			return nil
 		}
 	}
 	if len(rows) == 0 {
 		return lost
 	}
-	err := l.together(ctx, rows)
+	err := l.together(ctx, until, rows)
 	if errors.Is(err, store.ErrInvalid) { // perhaps another's rows are
-		err = l.book(ctx, rows)
+		err = l.book(ctx, until, rows)
 	}
 	switch {
 	case err == nil:
@@ -66,20 +67,20 @@ func (l *ledger) write(ctx context.Context, turn *store.Turn, rows []store.Usage
 	return lost
 }
 
-func (l *ledger) append(ctx context.Context, turn store.Turn, rows []store.UsageRow) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+func (l *ledger) append(ctx context.Context, until time.Time, turn store.Turn, rows []store.UsageRow) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	return l.store.AppendTurn(ctx, turn, rows...)
 }
 
-func (l *ledger) book(ctx context.Context, rows []store.UsageRow) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+func (l *ledger) book(ctx context.Context, until time.Time, rows []store.UsageRow) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	return l.usage.AppendUsage(ctx, rows)
 }
 
 // together writes rows with those of others, and returns once they are.
-func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
+func (l *ledger) together(ctx context.Context, until time.Time, rows []store.UsageRow) error {
 	l.mu.Lock()
 	batch, first := l.next, l.next == nil
 	if first {
@@ -98,7 +99,7 @@ func (l *ledger) together(ctx context.Context, rows []store.UsageRow) error {
 	l.next = nil
 	l.mu.Unlock()
 	defer close(batch.done)
-	batch.err = l.book(ctx, batch.rows)
+	batch.err = l.book(ctx, until, batch.rows)
 	return batch.err
 }
 
@@ -124,7 +125,7 @@ func (l *ledger) flush(ctx context.Context) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := l.book(ctx, rows); err != nil {
+	if err := l.book(ctx, time.Now().Add(writeTimeout), rows); err != nil {
 		l.mu.Lock()
 		l.waiting = append(rows, l.waiting...)
 		l.mu.Unlock()

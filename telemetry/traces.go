@@ -68,19 +68,16 @@ func (idProvider) Tracer(string, ...trace.TracerOption) trace.Tracer { return id
 type idTracer struct{ embedded.Tracer }
 
 func (idTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
-	if parent := trace.SpanFromContext(ctx); parent.SpanContext().IsValid() && !parent.IsRecording() {
+	parent := trace.SpanFromContext(ctx)
+	is := parent.SpanContext()
+	switch {
+	case !is.IsValid():
+		is = newRoot()
+	case !parent.IsRecording():
 		return ctx, parent // its End does nothing
 	}
-	ctx = trace.ContextWithSpanContext(ctx, rootOf(ctx))
+	ctx = trace.ContextWithSpanContext(ctx, is)
 	return ctx, trace.SpanFromContext(ctx)
-}
-
-// rootOf is the trace that a context is in, or a new one.
-func rootOf(ctx context.Context) trace.SpanContext {
-	if known := trace.SpanContextFromContext(ctx); known.IsValid() {
-		return known
-	}
-	return newRoot()
 }
 
 func newRoot() trace.SpanContext {
