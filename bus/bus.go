@@ -1,7 +1,8 @@
 // Package bus is what moves between replicas: the dispatch of tasks to
 // workers, live events from a worker to those who watch, and signals. It is
-// NATS, embedded or a cluster. Nothing rests on it: what it loses costs a
-// delay, for the store knows. It must not know of agents, SQL or gRPC.
+// NATS, embedded or a cluster; events and signals take no way through an embedded
+// one. Nothing rests on it: what it loses costs a delay, for the store knows. It
+// must not know of agents, SQL or gRPC.
 package bus
 
 import (
@@ -37,6 +38,7 @@ type Config struct {
 type Bus struct {
 	log    *slog.Logger
 	server *server.Server // nil for a cluster
+	near   near           // for when it is not
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	lanes  [laneCount]*lane
@@ -180,6 +182,7 @@ func (b *Bus) Close() {
 	if b.conn != nil {
 		b.conn.Close()
 	}
+	b.near.close()
 	if b.server != nil {
 		b.server.Shutdown()
 		b.server.WaitForShutdown()
