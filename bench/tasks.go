@@ -80,7 +80,7 @@ func tasks(ctx context.Context, dir string, o options) error {
 }
 
 // syncedWrite is what the disk takes for the least that is durable, at the
-// median: a task that is run alone has three.
+// median: a task that is run alone has two.
 func syncedWrite(dir string) (time.Duration, error) {
 	file, err := os.Create(filepath.Join(dir, "synced"))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/runwire/runwire/bus"
 )
 
@@ -33,7 +34,7 @@ func next(t *testing.T, p *bus.Puller) *bus.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	d, err := p.Next(ctx)
+	d, _, err := p.Next(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func none(t *testing.T, p *bus.Puller) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := p.Next(ctx)
+	_, _, err := p.Next(ctx, nil)
 	return err != nil
 }
 
@@ -153,27 +154,108 @@ func TestNothingIsKeptForLater(t *testing.T) {
 	}
 }
 
-func TestEventsReachThoseWhoListen(t *testing.T) {
+// An errand is taken only by one whom no task keeps busy, and a task that comes
+// at the same time goes to another.
+func TestTasksGoBeforeErrands(t *testing.T) {
 	t.Parallel()
 	b := open(t)
-	got := make(chan string, 10)
-	sub, err := b.SubscribeEvents("acme.eu", "t1", func(events []byte) { got <- string(events) })
+	p := b.NewPuller()
+	defer p.Close()
+	errands := make(chan bus.Errand)
+	sent := make(chan struct{})
+	dispatch(t, b, "t1", bus.Low)
+	go func() {
+		errands <- func(context.Context) {}
+		close(sent)
+	}()
+	if d, errand, err := p.Next(t.Context(), errands); err != nil || errand != nil || d.Task != "t1" {
+		t.Fatalf("%v, %v", d, err)
+	} else {
+		d.Ack()
+	}
+	if d, errand, err := p.Next(t.Context(), errands); err != nil || d != nil || errand == nil {
+		t.Fatalf("%v, %v", d, err)
+	}
+	<-sent
+	other := b.NewPuller()
+	defer other.Close()
+	begin := time.Now()
+	dispatch(t, b, "t2", bus.Normal) // p's pulls wait in the server still
+	if d := next(t, other); d.Task != "t2" || time.Since(begin) > 2*time.Second {
+		t.Errorf("%s after %v", d.Task, time.Since(begin))
+	}
+}
+
+// far opens a bus to a server of its own that is reached by a port.
+func far(t *testing.T) *bus.Bus {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.PublishEvents("acme", "t1", []byte("another tenant's"))
-	b.PublishEvents("acme.eu", "t1", []byte("one"))
-	b.PublishEvents("acme.eu", "t1", []byte("two"))
-	if one, two := <-got, <-got; one != "one" || two != "two" {
-		t.Errorf("got %q, %q", one, two)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("NATS does not start")
 	}
-	sub.Close()
-	cancels := make(chan string, 1)
-	if _, err := b.SubscribeCancels(func(tenant, task string) { cancels <- tenant + " " + task }); err != nil {
+	b, err := bus.Open(t.Context(), bus.Config{URL: s.ClientURL(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.PublishCancel("acme.eu", "t1")
-	if c := <-cancels; c != "acme.eu t1" {
-		t.Errorf("got %q", c)
+	t.Cleanup(b.Close)
+	return b
+}
+
+func TestEventsReachThoseWhoListen(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(*testing.T) *bus.Bus{"embedded": open, "far": far} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t)
+			listen := func(task string) (<-chan string, *bus.Subscription) {
+				t.Helper()
+				got := make(chan string, 100)
+				sub, err := b.SubscribeEvents("acme.eu", task, func(events []byte) { got <- string(events) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return got, sub
+			}
+			got, sub := listen("t1")
+			too, gone := listen("t1")
+			other, _ := listen("t2")
+			b.PublishEvents("acme", "t1", []byte("another tenant's"))
+			for i := range 50 {
+				b.PublishEvents("acme.eu", "t1", fmt.Append(nil, i))
+			}
+			for i := range 50 {
+				if one, two := <-got, <-too; one != fmt.Sprint(i) || two != one {
+					t.Fatalf("got %q, %q as number %d", one, two, i)
+				}
+			}
+			gone.Close()
+			b.PublishEvents("acme.eu", "t1", []byte("more"))
+			b.PublishEvents("acme.eu", "t2", []byte("last"))
+			if more, last := <-got, <-other; more != "more" || last != "last" {
+				t.Errorf("got %q, %q", more, last)
+			}
+			sub.Close()
+			sub.Close() // harms nobody
+			b.PublishEvents("acme.eu", "t1", []byte("to nobody"))
+			if len(too) > 0 || len(got) > 0 {
+				t.Error("one who has left hears more")
+			}
+
+			cancels := make(chan string, 1)
+			if _, err := b.SubscribeCancels(func(tenant, task string) { cancels <- tenant + " " + task }); err != nil {
+				t.Fatal(err)
+			}
+			b.PublishCancel("acme.eu", "t1")
+			if c := <-cancels; c != "acme.eu t1" {
+				t.Errorf("got %q", c)
+			}
+		})
 	}
 }

@@ -38,11 +38,16 @@ const (
 	pause = 200 * time.Millisecond
 )
 
-// Next waits for a task. The caller answers the delivery. Its only error is ctx's.
-func (p *Puller) Next(ctx context.Context) (*Delivery, error) {
+// Errand is work for a worker that does not come by a lane.
+type Errand func(context.Context)
+
+// Next waits for a task, whose delivery the caller answers, or for an errand;
+// one of the two is nil. Errands are taken only while the lanes have nothing. Its
+// only error is ctx's.
+func (p *Puller) Next(ctx context.Context, errands <-chan Errand) (*Delivery, Errand, error) {
 	if d := p.first(ctx); d != nil {
 		p.taken++
-		return d, nil
+		return d, nil, nil
 	}
 	p.mu.Lock()
 	p.waiting = true
@@ -53,10 +58,13 @@ func (p *Puller) Next(ctx context.Context) (*Delivery, error) {
 	select {
 	case d := <-p.come:
 		p.taken++
-		return d, nil
+		return d, nil, nil
+	case errand := <-errands:
+		p.refuse()
+		return nil, errand, nil
 	case <-ctx.Done():
 		p.refuse()
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 }
 

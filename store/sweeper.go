@@ -30,9 +30,9 @@ type Sweeper interface {
 	// returns them at once, for when it is known that nobody else tells of them.
 	WakeTasks(ctx context.Context) error
 
-	// BreakLeases ends all leases, so that DueTasks returns all RUNNING tasks.
-	// Only who knows that no worker lives may do that.
-	BreakLeases(ctx context.Context) error
+	// BreakLeases ends all leases but those of one worker, so that DueTasks returns
+	// all other RUNNING tasks. Only who knows that no other worker lives may do that.
+	BreakLeases(ctx context.Context, but string) error
 
 	// DeleteFinished deletes up to limit tasks, of any tenant, that ended more
 	// than age ago, the oldest first, with all that belongs to them, and
@@ -112,9 +112,10 @@ func (d *DB) WakeTasks(ctx context.Context) error {
 }
 
 // BreakLeases implements Sweeper.
-func (d *DB) BreakLeases(ctx context.Context) error {
+func (d *DB) BreakLeases(ctx context.Context, but string) error {
 	return failing("breaking leases", d.engine.one(ctx, func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, "UPDATE tasks SET wake_time = @now, lease_until = @now WHERE wake_time > @now AND status = 2", d.clock())
+		_, err := q.exec(ctx, `UPDATE tasks SET wake_time = @now, lease_until = @now
+			WHERE wake_time > @now AND status = 2 AND worker <> $2`, d.clock(), but)
 		return err
 	}))
 }

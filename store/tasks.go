@@ -23,6 +23,13 @@ type Tasks interface {
 	// that not have happened a few seconds later.
 	SubmitTask(ctx context.Context, spec TaskSpec) (task Task, created bool, err error)
 
+	// SubmitClaimed is SubmitTask and, if it creates the task, ClaimTask in one
+	// write. The order of a session is not looked at: the task's must be its own,
+	// made with it. A task that names a time to run after is ErrInvalid.
+	//
+	// Should its answer be lost, the task is nobody's until the lease runs out.
+	SubmitClaimed(ctx context.Context, spec TaskSpec, worker string, lease time.Duration) (task Task, created bool, err error)
+
 	// GetTask returns a task, or ErrNotFound.
 	GetTask(ctx context.Context, tenant, id string) (Task, error)
 
@@ -55,51 +62,76 @@ type TaskFilter struct {
 // dispatchGrace is how long the sweeper leaves a new task to its submitter.
 const dispatchGrace = 5 * time.Second
 
-const submitTask = `INSERT INTO tasks (tenant, task_id, user_id, session_id, agent, priority, status, create_time,
-		run_after, wake_time, idempotency_key, request_hash, labels, request, key_name)
-	VALUES ($2, $3, $4, $5, $6, $7, 1, @now,
+const submitTask = `INSERT INTO tasks (tenant, task_id, user_id, session_id, agent, priority, create_time,
+		run_after, wake_time, idempotency_key, request_hash, labels, request, key_name,
+		status, attempt, worker, lease_until, start_time)
+	VALUES ($2, $3, $4, $5, $6, $7, @now,
 		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now END,
-		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now + $9 END, $10, $11, $12, $13, $14)
-	ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key <> '' DO NOTHING
-	RETURNING create_time, run_after`
+		CASE WHEN CAST($8 AS BIGINT) > @now THEN CAST($8 AS BIGINT) ELSE @now + $9 END, $10, $11, $12, $13, $14,
+		$15, $16, $17, @now + CAST($18 AS BIGINT), @now + CAST($19 AS BIGINT))
+	ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key <> '' DO NOTHING`
 
 // SubmitTask implements Tasks.
 func (d *DB) SubmitTask(ctx context.Context, spec TaskSpec) (task Task, created bool, err error) {
+	return d.submit(ctx, Task{TaskSpec: spec, Status: StatusQueued}, dispatchGrace)
+}
+
+// SubmitClaimed implements Tasks.
+func (d *DB) SubmitClaimed(
+	ctx context.Context, spec TaskSpec, worker string, lease time.Duration,
+) (task Task, created bool, err error) {
+	if !spec.RunAfter.IsZero() {
+		return Task{}, false, fmt.Errorf("submitting a claimed task: %w: it is not to run at once", ErrInvalid)
+	}
+	return d.submit(ctx, Task{TaskSpec: spec, Status: StatusRunning, Attempt: 1, Worker: worker}, lease)
+}
+
+// submit keeps a new task, which whoever sweeps looks at first after wake.
+func (d *DB) submit(ctx context.Context, task Task, wake time.Duration) (_ Task, created bool, err error) {
 	const doing = "submitting a task"
 	for {
-		task, err = d.insertTask(ctx, spec)
+		made, err := d.insertTask(ctx, task, wake)
 		if !errors.Is(err, ErrNotFound) {
-			return task, err == nil, failing(doing, err)
+			return made, err == nil, failing(doing, err)
 		}
-		task, err = d.taskOfKey(ctx, spec)
+		there, err := d.taskOfKey(ctx, task.TaskSpec)
 		// The key's task may have been deleted between the two.
 		if !errors.Is(err, ErrNotFound) {
-			return task, false, failing(doing, err)
+			return there, false, failing(doing, err)
 		}
 	}
 }
 
-// submitted is what the database adds to a new task.
-type submitted struct{ createTime, runAfter time.Time }
-
-func (s *submitted) columns() []any { return []any{instant{&s.createTime}, instant{&s.runAfter}} }
-
 // insertTask answers ErrNotFound when the idempotency key is taken.
-func (d *DB) insertTask(ctx context.Context, spec TaskSpec) (task Task, err error) {
+func (d *DB) insertTask(ctx context.Context, task Task, wake time.Duration) (Task, error) {
+	spec := task.TaskSpec
 	labels, err := labelsColumn(spec.Labels)
 	if err != nil {
 		return Task{}, err
 	}
+	now := d.clock()
+	var leased, started any // from now on
+	if task.Status == StatusRunning {
+		leased, started = wake.Microseconds(), 0
+	}
 	args := []any{
-		d.clock(), spec.Tenant, spec.ID, spec.UserID, spec.SessionID, spec.Agent, spec.Priority, micros(spec.RunAfter),
-		dispatchGrace.Microseconds(), spec.IdempotencyKey, spec.RequestHash, labels, nonNil(spec.Request),
-		spec.Key,
+		now, spec.Tenant, spec.ID, spec.UserID, spec.SessionID, spec.Agent, spec.Priority, micros(spec.RunAfter),
+		wake.Microseconds(), spec.IdempotencyKey, spec.RequestHash, labels, nonNil(spec.Request), spec.Key,
+		int64(task.Status), task.Attempt, task.Worker, leased, started,
 	}
 	insert := func(ctx context.Context, q querier) error {
-		added, err := queryOne[submitted](ctx, q, submitTask, args...)
-		task = Task{TaskSpec: spec, Status: StatusQueued, CreateTime: added.createTime}
-		task.RunAfter = added.runAfter
-		return err
+		created, err := insertNow(ctx, q, now, args)
+		if err != nil {
+			return err
+		}
+		task.CreateTime, task.RunAfter = created, created
+		if after := spec.RunAfter.UTC().Truncate(time.Microsecond); after.After(created) {
+			task.RunAfter = after
+		}
+		if task.Status == StatusRunning {
+			task.StartTime, task.LeaseUntil = created, created.Add(wake)
+		}
+		return nil
 	}
 	if len(spec.Labels) == 0 {
 		err = d.engine.one(ctx, insert)
@@ -116,6 +148,21 @@ func (d *DB) insertTask(ctx context.Context, spec TaskSpec) (task Task, err erro
 		return q.insert(ctx, "task_labels (tenant, label, create_time, task_id)", rows, "")
 	})
 	return task, err
+}
+
+// insertNow inserts a task and returns when that was.
+func insertNow(ctx context.Context, q querier, now any, args []any) (time.Time, error) {
+	micros, ok := now.(int64)
+	if !ok { // only the database knows
+		made, err := queryOne[number](ctx, q, submitTask+" RETURNING create_time", args...)
+		return time.UnixMicro(made.value).UTC(), err
+	}
+	// What SQLite returns of a row costs it a third of the row.
+	changed, err := q.exec(ctx, submitTask, args...)
+	if err == nil && changed == 0 {
+		err = ErrNotFound
+	}
+	return time.UnixMicro(micros).UTC(), err
 }
 
 // taskOfKey is the task that has spec's idempotency key.

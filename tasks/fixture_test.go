@@ -38,6 +38,8 @@ type house struct {
 	lose func(store.Progress) bool
 	// die, if any, comes before every write of progress. Its error is the write's.
 	die func(store.Progress) error
+	// claimed, if any, comes between a claim and its answer.
+	claimed func(store.Task)
 	// sole: replicas that are started have the store for themselves.
 	sole bool
 	// loseEnd is lose for the writes that end a task or hand it back.
@@ -84,6 +86,25 @@ type lossy struct {
 	lose    func(store.Progress) bool
 	loseEnd func() bool
 	die     func(store.Progress) error
+	claimed func(store.Task)
+}
+
+func (l lossy) ClaimTask(ctx context.Context, tenant, id, worker string, lease time.Duration) (store.Task, error) {
+	task, err := l.Store.ClaimTask(ctx, tenant, id, worker, lease)
+	if err == nil && l.claimed != nil {
+		l.claimed(task)
+	}
+	return task, err
+}
+
+func (l lossy) SubmitClaimed(
+	ctx context.Context, spec store.TaskSpec, worker string, lease time.Duration,
+) (store.Task, bool, error) {
+	task, created, err := l.Store.SubmitClaimed(ctx, spec, worker, lease)
+	if err == nil && l.claimed != nil {
+		l.claimed(task)
+	}
+	return task, created, err
 }
 
 func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) error {
@@ -146,7 +167,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: lossy{h.store, h.lose, h.loseEnd, h.die}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{h.store, h.lose, h.loseEnd, h.die, h.claimed}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 		Allowance: h.allowance,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))

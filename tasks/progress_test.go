@@ -68,9 +68,10 @@ func TestAnEndWhoseAnswerIsLostIsTold(t *testing.T) {
 	begin := time.Now()
 	id := r.submit(t, "Is it?")
 	r.watch(t, id, 0)
-	if took := time.Since(begin); took > 10*time.Second || lost.Load() != 1 || h.model.count() != 1 {
-		t.Errorf("it took %v, %d ends were written", took, lost.Load())
+	if took := time.Since(begin); took > 10*time.Second || h.model.count() != 1 {
+		t.Errorf("it took %v, %d calls", took, h.model.count())
 	}
+	eventually(t, "an end was written", func() bool { return lost.Load() == 1 })
 }
 
 // So is the end of a task that never ran.
@@ -91,9 +92,10 @@ func TestAnEndWithoutARunWhoseAnswerIsLostIsTold(t *testing.T) {
 	}
 	begin := time.Now()
 	r.watch(t, task.GetTaskId(), 0)
-	if took := time.Since(begin); took > 10*time.Second || lost.Load() != 1 || h.model.count() != 0 {
-		t.Errorf("it took %v, %d ends were written", took, lost.Load())
+	if took := time.Since(begin); took > 10*time.Second || h.model.count() != 0 {
+		t.Errorf("it took %v, %d calls", took, h.model.count())
 	}
+	eventually(t, "an end was written", func() bool { return lost.Load() == 1 })
 }
 
 // A task that is handed back while the store is away is another's soon, not

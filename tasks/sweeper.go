@@ -62,7 +62,7 @@ func (s *Service) NewSweeper(cfg SweeperConfig) *Sweeper {
 // Run sweeps until ctx ends, whenever this replica leads.
 func (s *Sweeper) Run(ctx context.Context) error {
 	if s.sole {
-		if err := errors.Join(s.service.Store.BreakLeases(ctx), s.service.Store.WakeTasks(ctx)); err != nil {
+		if err := errors.Join(s.service.Store.BreakLeases(ctx, s.service.worker.name), s.service.Store.WakeTasks(ctx)); err != nil {
 			s.service.Log.WarnContext(ctx, "tasks of the last process wait for their leases", slog.Any("error", err))
 		}
 	}

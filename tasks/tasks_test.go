@@ -200,6 +200,78 @@ func TestACancelledTaskEnds(t *testing.T) {
 	})
 }
 
+// A cancel is heard, too, that comes before the worker knows of its claim.
+func TestACancelIsHeardWhileTheTaskIsClaimed(t *testing.T) {
+	t.Parallel()
+	for name, session := range map[string]string{"as it is submitted": "", "from a queue": "chat"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.model.plays(turn{say: []string{"One", " two"}})
+			h.model.hold = func(ctx context.Context, _ int) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			owner := h.replica(0, 0)
+			told := make(chan struct{}, 1)
+			sub, err := h.bus.SubscribeCancels(func(string, string) { told <- struct{}{} })
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(sub.Close)
+			h.claimed = func(task store.Task) {
+				if _, err := owner.Cancel(t.Context(), tenant, task.ID); err != nil {
+					t.Error(err)
+				}
+				<-told
+			}
+			r := h.replica(1, time.Second)
+			id := r.submit(t, "Hello?", func(req *agentv1.SubmitTaskRequest) { req.SessionId = session })
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second) // a renewal would tell of it in 10 s
+			defer cancel()
+			if err := owner.Watch(ctx, tenant, id, 0, func(*agentv1.RunEvent) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if got := owner.task(t, id).GetStatus(); got != cancelled {
+				t.Errorf("it is %v", got)
+			}
+		})
+	}
+}
+
+// A task that comes while a slot is free here never sees a queue.
+func TestATaskTakesASlotThatIsFree(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"Yes."}})
+	r := h.replica(1, time.Second)
+	dispatched := func() uint64 {
+		stream, err := h.bus.JetStream().Stream(t.Context(), "RUNWIRE_TASKS_NORMAL")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().State.LastSeq
+	}
+	eventually(t, "a task takes the slot", func() bool { // which has to wait for one first
+		before := dispatched()
+		id := r.submit(t, "Is it?")
+		r.watch(t, id, 0)
+		if task := r.task(t, id); task.GetStatus() != completed || task.GetAttempt() != 1 {
+			t.Errorf("got %v", task)
+		}
+		return dispatched() == before
+	})
+
+	// One that was there before is given back its task, not another.
+	again := func(req *agentv1.SubmitTaskRequest) { req.IdempotencyKey = "once" }
+	id := r.submit(t, "Is it?", again)
+	r.watch(t, id, 0)
+	if other := r.submit(t, "Is it?", again); other != id {
+		t.Errorf("%s is not %s", other, id)
+	}
+	r.watch(t, r.submit(t, "And then?"), 0) // the slot that was kept for it is free
+}
+
 func TestATaskIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -284,7 +356,7 @@ func TestATaskIsTakenOverFromWhoNeverClaimedIt(t *testing.T) {
 	id := idle.submit(t, "Hello?")
 	puller := h.bus.NewPuller()
 	t.Cleanup(puller.Close)
-	if delivery, err := puller.Next(t.Context()); err != nil || delivery.Task != id { // it is not heard of again
+	if delivery, _, err := puller.Next(t.Context(), nil); err != nil || delivery.Task != id { // it is not heard of again
 		t.Fatalf("%v, %v", delivery, err)
 	}
 	if _, err := h.store.ClaimTask(t.Context(), tenant, id, "dead", time.Millisecond); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,18 +127,17 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 	defer timer.Stop()
 	for {
 		entries, missed := w.feed.take()
-		for _, e := range entries {
+		for i, e := range entries {
 			if e.first() > w.last+1 {
-				missed, w.heard = true, e.event.GetSequence()
-				break
+				w.heard = e.event.GetSequence()
+				return false, w.wait(ctx, entries[i:])
 			}
 			if ended, err := w.pass(e); ended || err != nil {
 				return ended, err
 			}
 		}
 		if missed {
-			w.behind = true
-			return false, pause(ctx, w.later(catchUp))
+			return false, w.wait(ctx, nil)
 		}
 		select {
 		case <-w.feed.ready:
@@ -148,6 +148,15 @@ func (w *watcher) live(ctx context.Context) (ended bool, err error) {
 			return false, context.Cause(ctx)
 		}
 	}
+}
+
+// wait waits until the store may have what was missed before early came.
+func (w *watcher) wait(ctx context.Context, early []entry) error {
+	w.behind = true
+	if slices.ContainsFunc(early, func(e entry) bool { return isAfterwards(e.event) }) {
+		return nil // it has
+	}
+	return pause(ctx, w.later(catchUp))
 }
 
 // later is when the store is looked into next for what was missed.

@@ -35,18 +35,22 @@ var (
 type Worker struct {
 	service *Service
 	name    string
+	errands chan bus.Errand // without room, so that one is sent only to a slot that waits
 
-	mu      sync.Mutex
-	held    map[store.TaskRef]*attempt
-	renewed time.Time // when the leases were last known to be this worker's
-	handing bool      // what is begun now is handed back, too
+	mu sync.Mutex
+	// claiming are tasks whose claim is not answered, and whether their cancel
+	// was requested meanwhile.
+	claiming map[taskKey]bool
+	held     map[store.TaskRef]*attempt
+	renewed  time.Time // when the leases were last known to be this worker's
+	handing  bool      // what is begun now is handed back, too
 }
 
 func newWorker(s *Service) *Worker {
 	host, _ := os.Hostname() // it is for people
 	return &Worker{
 		service: s, name: fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8]),
-		held: make(map[store.TaskRef]*attempt),
+		errands: make(chan bus.Errand), claiming: make(map[taskKey]bool), held: make(map[store.TaskRef]*attempt),
 	}
 }
 
@@ -87,13 +91,17 @@ func (w *Worker) pull(ctx, working context.Context, slots int, running *sync.Wai
 			running.Go(puller.Close)
 			return
 		}
-		delivery, err := puller.Next(ctx)
+		delivery, errand, err := puller.Next(ctx, w.errands)
 		if err != nil {
 			running.Go(puller.Close)
 			return
 		}
 		running.Go(func() {
 			defer func() { free <- struct{}{} }()
+			if errand != nil {
+				errand(working)
+				return
+			}
 			w.work(working, delivery)
 		})
 	}
@@ -122,8 +130,48 @@ func (w *Worker) drain(running *sync.WaitGroup, within time.Duration) {
 	<-done
 }
 
+// place is a free slot that is kept for a task. Once the task is in it, it runs; a
+// place that is closed empty is free again.
+type place chan<- *store.Task
+
+// reserve returns a place for a task of that key, which is about to be kept as
+// claimed by this worker, or nil where no slot waits: tasks that wait go first.
+func (w *Worker) reserve(key taskKey) place {
+	claimed := w.claim(key)
+	given := make(chan *store.Task, 1)
+	errand := func(ctx context.Context) {
+		defer claimed()
+		if task := <-given; task != nil {
+			w.run(ctx, task)
+		}
+	}
+	select {
+	case w.errands <- errand:
+		return given
+	default:
+		claimed()
+		return nil
+	}
+}
+
+// claim has the cancel of a task be heard that is requested before the worker
+// knows that the task is its own. The caller calls the function once it does, or
+// knows better.
+func (w *Worker) claim(key taskKey) (claimed func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.claiming[key] = false
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.claiming, key)
+	}
+}
+
 // work claims a delivered task and runs it.
 func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
+	claimed := w.claim(taskKey{delivery.Tenant, delivery.Task})
+	defer claimed()
 	task, err := w.service.Store.ClaimTask(ctx, delivery.Tenant, delivery.Task, w.name, lease)
 	switch {
 	case err == nil:
@@ -145,6 +193,9 @@ func (w *Worker) run(ctx context.Context, task *store.Task) {
 		w.renewed = time.Now()
 	}
 	w.held[task.Ref()] = a
+	if w.claiming[taskKey{task.Tenant, task.ID}] {
+		a.stop(errCancelled)
+	}
 	if w.handing {
 		a.stop(errHandBack)
 	}
@@ -168,8 +219,12 @@ func (w *Worker) lost(ref store.TaskRef) bool {
 
 // cancel ends a task's run here, if it runs here.
 func (w *Worker) cancel(tenant, id string) {
+	key := taskKey{tenant, id}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, ok := w.claiming[key]; ok {
+		w.claiming[key] = true
+	}
 	for ref, a := range w.held {
 		if ref.Tenant == tenant && ref.ID == id {
 			a.stop(errCancelled)

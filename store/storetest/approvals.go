@@ -57,7 +57,7 @@ func suspend(t *testing.T, w *world) {
 	w.clock.advance(1000 * time.Hour)
 	w.due(t)
 	succeeds(t, w.WakeTasks(t.Context()))
-	succeeds(t, w.BreakLeases(t.Context()))
+	succeeds(t, w.BreakLeases(t.Context(), "none"))
 	w.due(t)
 	deleted, err := w.DeleteFinished(t.Context(), time.Hour, 10)
 	succeeds(t, err)

@@ -10,6 +10,7 @@ import (
 func leaseTests() map[string]func(*testing.T, *world) {
 	return map[string]func(*testing.T, *world){
 		"a claim gives a task to one worker":              claimOnce,
+		"a task can be claimed as it is submitted":        submitClaimed,
 		"a task is claimed again once its lease runs out": claimLapsed,
 		"a task is not claimed before its time":           claimNotDue,
 		"a worker that lost its task changes nothing":     fencing,
@@ -36,6 +37,53 @@ func claimOnce(t *testing.T, w *world) {
 	fails(t, err, store.ErrLeased)
 	fails(t, err, store.ErrNotClaimable)
 	same(t, "the task as it stands", task, want)
+}
+
+func submitClaimed(t *testing.T, w *world) {
+	s := spec("t1")
+	s.IdempotencyKey, s.RequestHash, s.Labels = "key", []byte("hash"), map[string]string{"team": "blue"}
+	task, created, err := w.SubmitClaimed(t.Context(), s, "worker a", lease)
+	succeeds(t, err)
+	same(t, "created", created, true)
+	now := w.clock.Now()
+	want := store.Task{
+		TaskSpec: s, Status: store.StatusRunning, Attempt: 1, Worker: "worker a",
+		CreateTime: now, StartTime: now, LeaseUntil: now.Add(lease),
+	}
+	want.RunAfter = now
+	same(t, "the answer", task, want)
+	same(t, "what is kept", w.task(t, "t1"), want)
+	listed, _, err := w.ListTasks(t.Context(), store.TaskFilter{Tenant: tenant, Labels: s.Labels}, store.Page{Size: 10})
+	succeeds(t, err)
+	same(t, "tasks of its label", len(listed), 1)
+
+	_, err = w.ClaimTask(t.Context(), tenant, "t1", "worker b", lease)
+	fails(t, err, store.ErrLeased)
+	w.clock.advance(lease - time.Microsecond)
+	w.due(t)
+	again, created, err := w.SubmitClaimed(t.Context(), s, "worker b", lease)
+	succeeds(t, err)
+	same(t, "created", created, false)
+	same(t, "the task of the key", again, want)
+
+	behind := spec("t2")
+	behind.SessionID = s.SessionID
+	_, _, err = w.SubmitTask(t.Context(), behind)
+	succeeds(t, err)
+	_, err = w.ClaimTask(t.Context(), tenant, "t2", "worker b", lease)
+	fails(t, err, store.ErrNotDue)
+
+	w.clock.advance(time.Microsecond)
+	w.due(t, "t1")
+	taken := w.reclaim(t, "t1", "worker b")
+	same(t, "the attempt", taken.Attempt, int64(2))
+	same(t, "the start", taken.StartTime, now)
+	fails(t, w.ReleaseTask(t.Context(), task.Ref(), 0), store.ErrFenced)
+
+	late := spec("t3")
+	late.RunAfter = w.clock.Now().Add(time.Minute)
+	_, _, err = w.SubmitClaimed(t.Context(), late, "worker a", lease)
+	fails(t, err, store.ErrInvalid)
 }
 
 func claimLapsed(t *testing.T, w *world) {

@@ -22,7 +22,7 @@ func followModel(t *testing.T, w *world) {
 		runs++
 		m := &machine{T: rt, t: t, world: w, prefix: fmt.Sprint("run", runs, "-"), tasks: map[string]*store.Task{}}
 		rt.Repeat(map[string]func(*rapid.T){
-			"submit": m.submitOne, "claim": m.claimOne, "cancel": m.cancelOne, "finish": m.finishOne,
+			"submit": m.submitOne, "submit claimed": m.submitClaimed, "claim": m.claimOne, "cancel": m.cancelOne, "finish": m.finishOne,
 			"release": m.releaseOne, "retry": m.retryOne, "renew": m.renewOne, "progress": m.progressOne,
 			"suspend": m.suspendOne, "resolve": m.resolveOne, "wait": m.wait, "": m.compare,
 		})
@@ -52,6 +52,21 @@ func (m *machine) submitOne(*rapid.T) {
 	task, _, err := m.SubmitTask(m.t.Context(), s)
 	succeeds(m.t, err)
 	m.tasks[s.ID] = &store.Task{TaskSpec: s, Status: store.StatusQueued, CreateTime: m.clock.Now()}
+	same(m.t, "submitted", task, *m.tasks[s.ID])
+}
+
+func (m *machine) submitClaimed(*rapid.T) {
+	s := spec(fmt.Sprint(m.prefix, len(m.tasks)))
+	s.UserID = m.prefix
+	task, _, err := m.SubmitClaimed(m.t.Context(), s, "worker", lease)
+	succeeds(m.t, err)
+	now := m.clock.Now()
+	s.RunAfter = now
+	m.tasks[s.ID] = &store.Task{
+		TaskSpec: s, Status: store.StatusRunning, Attempt: 1, Worker: "worker",
+		CreateTime: now, StartTime: now, LeaseUntil: now.Add(lease),
+	}
+	m.refs = append(m.refs, task.Ref())
 	same(m.t, "submitted", task, *m.tasks[s.ID])
 }
 

@@ -86,7 +86,13 @@ func raceSubmits(t *testing.T, w *world) {
 		together(32, func(i int) {
 			s := spec(fmt.Sprintf("t%d-%d", round, i))
 			s.IdempotencyKey, s.RequestHash = fmt.Sprint("key", round), []byte("hash")
-			task, made, err := w.SubmitTask(t.Context(), s)
+			submit := w.SubmitTask
+			if i%2 == 0 {
+				submit = func(ctx context.Context, spec store.TaskSpec) (store.Task, bool, error) {
+					return w.SubmitClaimed(ctx, spec, "worker", lease)
+				}
+			}
+			task, made, err := submit(t.Context(), s)
 			check(t, err)
 			answers[i] = task.ID
 			if made {

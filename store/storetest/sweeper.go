@@ -197,7 +197,9 @@ func putOffLate(t *testing.T, w *world) {
 func breakAll(t *testing.T, w *world) {
 	w.submit(t, "t1")
 	lost := w.claim(t, "t2")
-	succeeds(t, w.BreakLeases(t.Context()))
+	succeeds(t, w.BreakLeases(t.Context(), "worker")) // who has it
+	w.due(t)
+	succeeds(t, w.BreakLeases(t.Context(), "another"))
 	w.due(t, "t2")
 	same(t, "the attempt", w.reclaim(t, "t2", "another").Attempt, int64(2))
 	fails(t, w.ReleaseTask(t.Context(), lost.Ref(), 0), store.ErrFenced)
