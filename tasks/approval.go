@@ -38,23 +38,25 @@ func (a *attempt) trySuspend(
 	if err != nil {
 		return fmt.Errorf("encoding a step: %w", err)
 	}
-	events, held, err := progress.ending(ctx)
-	if err != nil {
-		return err
-	}
 	since := time.Now().UTC().Truncate(time.Microsecond)
 	calls := make([]store.PendingCall, len(needed.Calls))
 	for i, call := range needed.Calls {
 		calls[i] = store.PendingCall{ID: call.ID, Tool: call.Name, Arguments: call.Arguments, RequestTime: since}
 	}
-	for {
-		err := a.service.Store.SuspendTask(ctx, a.task.Ref(), store.Progress{
-			Position: progress.steps, Steps: [][]byte{pause}, Usage: usageRows(a.task, run.Calls()), Events: events,
-		}, calls)
+	for late := false; ; { // late: an earlier write has come through only now
+		events, held, err := progress.ending(ctx)
 		if err == nil {
-			a.service.publish(a.task.Tenant, a.task.ID, a.task.Attempt, held)
+			err = a.service.Store.SuspendTask(ctx, a.task.Ref(), store.Progress{
+				Position: progress.steps, Steps: [][]byte{pause}, Usage: usageRows(a.task, run.Calls()), Events: events,
+			}, calls)
 		}
-		if !errors.Is(err, store.ErrUnavailable) || a.service.worker.lost(a.task.Ref()) {
+		switch {
+		case err == nil:
+			a.service.publish(a.task.Tenant, a.task.ID, a.task.Attempt, held)
+			return nil
+		case !late && errors.Is(err, store.ErrConflict):
+			late = true
+		case !errors.Is(err, store.ErrUnavailable) || a.service.worker.lost(a.task.Ref()):
 			return err
 		}
 		timer := time.NewTimer(keepRetry)

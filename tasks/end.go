@@ -53,8 +53,11 @@ func (a *attempt) keep(ctx context.Context, p *progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	p.send(ctx)
-	if err := p.keep(ctx, p.unkept, nil, nil); err != nil {
+	err := p.send(ctx)
+	if err == nil {
+		err = p.keep(ctx, p.unkept, nil, nil)
+	}
+	if err != nil {
 		a.log.WarnContext(ctx, "events were not kept", slog.Any("error", err))
 	}
 	a.task.LastSequence = p.kept
@@ -121,6 +124,7 @@ func (a *attempt) end(
 ) {
 	turnless := false
 	unsure := false // a commit may have come through whose answer did not
+	late := false   // an earlier write has come through only now
 	for {
 		end := compose(status)
 		if turnless {
@@ -141,6 +145,8 @@ func (a *attempt) end(
 			status = store.StatusCancelled
 			result.Success, result.StopReason = false, agentv1.StopReason_STOP_REASON_CANCELLED
 			result.Error = "the task was cancelled"
+		case !late && errors.Is(err, store.ErrConflict):
+			late = true // or the session has gone on, and this is in vain
 		case end.Turn != nil && (errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrSessionBusy) ||
 			errors.Is(err, store.ErrNotFound)):
 			a.log.WarnContext(ctx, "session has gone on without this run", slog.Any("error", err))

@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -38,6 +39,9 @@ type house struct {
 	lose func(store.Progress) bool
 	// die, if any, comes before every write of progress. Its error is the write's.
 	die func(store.Progress) error
+	// late, if any, is asked of every write of progress whether it is answered as
+	// lost, and comes through right after the next look at a task.
+	late func(store.Progress) bool
 	// claimed, if any, comes between a claim and its answer.
 	claimed func(store.Task)
 	// sole: replicas that are started have the store for themselves.
@@ -87,6 +91,25 @@ type lossy struct {
 	loseEnd func() bool
 	die     func(store.Progress) error
 	claimed func(store.Task)
+	late    func(store.Progress) bool
+	under   *underway
+}
+
+// underway are writes that have yet to come through.
+type underway struct {
+	mu     sync.Mutex
+	writes []func() error
+}
+
+func (l lossy) GetTask(ctx context.Context, tenant, id string) (store.Task, error) {
+	task, err := l.Store.GetTask(ctx, tenant, id)
+	l.under.mu.Lock()
+	defer l.under.mu.Unlock()
+	for _, write := range l.under.writes {
+		err = errors.Join(err, write())
+	}
+	l.under.writes = nil
+	return task, err
 }
 
 func (l lossy) ClaimTask(ctx context.Context, tenant, id, worker string, lease time.Duration) (store.Task, error) {
@@ -129,6 +152,12 @@ func (l lossy) AppendProgress(ctx context.Context, ref store.TaskRef, progress s
 			return err
 		}
 	}
+	if l.late != nil && l.late(progress) {
+		l.under.mu.Lock()
+		defer l.under.mu.Unlock()
+		l.under.writes = append(l.under.writes, func() error { return l.Store.AppendProgress(ctx, ref, progress) })
+		return store.ErrUnavailable
+	}
 	err := l.Store.AppendProgress(ctx, ref, progress)
 	if err == nil && l.lose != nil && l.lose(progress) {
 		return store.ErrUnavailable
@@ -167,7 +196,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: lossy{h.store, h.lose, h.loseEnd, h.die, h.claimed}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{h.store, h.lose, h.loseEnd, h.die, h.claimed, h.late, &underway{}}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 		Allowance: h.allowance,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))

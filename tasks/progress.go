@@ -17,9 +17,9 @@ import (
 const (
 	// flushEvery is how long an event may wait to be kept.
 	flushEvery = 250 * time.Millisecond
-	// ahead is how many sequence numbers may be given to events that are not
-	// kept. Whoever takes a task over leaves out as many, so that no number is
-	// ever given to two events.
+	// ahead is how far, at most, what is told may be ahead of what is kept. Whoever
+	// takes a task over leaves out as many numbers, so that none is ever given to
+	// two events.
 	ahead = 1000
 	// keepRetry is between tries to keep what the store could not take.
 	keepRetry = 500 * time.Millisecond
@@ -39,6 +39,8 @@ type progress struct {
 	steps  int64 // that are kept
 	kept   int64 // the last event's number that is
 	unkept []entry
+	// early is the next event, where it has to be kept before it may be told.
+	early entry
 	// held are events that must not be seen before what they tell of is kept:
 	// the end of an iteration and of the run, and that a person is asked, who may
 	// decide at once.
@@ -55,66 +57,70 @@ func newProgress(s *Service, task *store.Task, lose context.CancelCauseFunc) *pr
 	}
 }
 
-// run sends events as they come and keeps them now and then, until ctx ends.
+// run sends events as they come and keeps them now and then, until ctx ends. No
+// write is broken off then: it could come through after others were made.
 func (p *progress) run(ctx context.Context) {
+	writing := context.WithoutCancel(ctx)
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
 	for {
+		flush := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.events.Ready():
-			p.mu.Lock()
-			p.send(ctx)
-			p.mu.Unlock()
 		case <-ticker.C:
-			p.mu.Lock()
-			p.send(ctx)
-			// Broken off at the run's end, it could come through after that was written.
-			if err := p.keep(context.WithoutCancel(ctx), p.unkept, nil, nil); errors.Is(err, store.ErrFenced) {
-				p.lose(errLost)
-			}
-			p.mu.Unlock()
+			flush = true
+		}
+		p.mu.Lock()
+		err := p.send(writing)
+		if err == nil && flush {
+			err = p.keep(writing, p.unkept, nil, nil)
+		}
+		p.mu.Unlock()
+		if errors.Is(err, store.ErrFenced) {
+			p.lose(errLost)
 		}
 	}
 }
 
-// send takes what the run has said and sends it to those who watch.
-func (p *progress) send(ctx context.Context) {
+// send takes what the run has said and sends it to those who watch. With an
+// error the rest of it waits.
+func (p *progress) send(ctx context.Context) error {
 	var fresh []entry
-	for {
-		if n := len(p.unkept) + len(fresh); n > 0 && p.newest(fresh)-p.kept >= ahead-1 {
+	for e := p.next(); e.event != nil; e = p.next() {
+		switch {
+		case len(p.held) > 0 || isAfterwards(e.event):
+			p.held = append(p.held, e)
+		case e.event.GetSequence()-p.kept < ahead:
+			fresh = append(fresh, e)
+		default:
 			p.publish(fresh)
 			fresh = nil
-			if p.keep(ctx, p.unkept, nil, nil) != nil {
-				return // the rest waits in the run
+			if err := p.keep(ctx, append(slices.Clone(p.unkept), e), nil, nil); err != nil {
+				p.early = e
+				return err
 			}
-		}
-		told, ok := p.events.TryNext()
-		if !ok {
-			break
-		}
-		e := entry{event: told.Event, pieces: told.Pieces}
-		if len(p.held) > 0 || isAfterwards(told.Event) {
-			p.held = append(p.held, e)
-		} else {
-			fresh = append(fresh, e)
+			p.service.publish(p.task.Tenant, p.task.ID, p.task.Attempt, []entry{e})
 		}
 	}
 	p.publish(fresh)
+	return nil
+}
+
+// next is what the run has said next; without an event for nothing.
+func (p *progress) next() entry {
+	if e := p.early; e.event != nil {
+		p.early = entry{}
+		return e
+	}
+	told, _ := p.events.TryNext()
+	return entry{event: told.Event, pieces: told.Pieces}
 }
 
 // isAfterwards says whether an event must not be seen before what it tells of is kept.
 func isAfterwards(event *agentv1.RunEvent) bool {
 	return event.GetIterationFinished() != nil || event.GetApprovalRequested() != nil || event.GetFinished() != nil
-}
-
-// newest is the last number given out.
-func (p *progress) newest(fresh []entry) int64 {
-	if len(fresh) > 0 {
-		return fresh[len(fresh)-1].event.GetSequence()
-	}
-	return p.unkept[len(p.unkept)-1].event.GetSequence()
 }
 
 func (p *progress) publish(fresh []entry) {
@@ -126,7 +132,9 @@ func (p *progress) publish(fresh []entry) {
 }
 
 // keep writes entries, which begin with those that are not kept, steps and
-// usage. After a write whose answer was lost, it leaves out what came through.
+// usage. After a write whose answer was lost, it leaves out what came through;
+// should that come through only now, it is store.ErrUnavailable: the next try
+// knows.
 func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, usage []store.UsageRow) error {
 	if p.unsure {
 		kept, err := p.learn(ctx)
@@ -149,6 +157,9 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 		Position: p.steps, Steps: steps, Usage: usage, Events: events,
 	})
 	if err != nil {
+		if p.unsure && errors.Is(err, store.ErrConflict) {
+			err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
 		p.unsure = true
 		return err
 	}
@@ -209,7 +220,9 @@ func (p *progress) append(ctx context.Context, steps [][]byte, usage []store.Usa
 	if p.closed {
 		return errLost
 	}
-	p.send(ctx)
+	if err := p.send(ctx); err != nil {
+		return err
+	}
 	if err := p.keep(ctx, p.all(), steps, usage); err != nil {
 		return err
 	}
@@ -227,7 +240,9 @@ func (p *progress) all() []entry { return slices.Concat(p.unkept, p.held) }
 func (p *progress) ending(ctx context.Context) (events []store.Event, held []entry, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(ctx)
+	if err := p.send(ctx); err != nil {
+		return nil, nil, err
+	}
 	if p.unsure {
 		if _, err := p.learn(ctx); err != nil {
 			return nil, nil, err

@@ -57,6 +57,83 @@ func TestWritesWhoseAnswersAreLost(t *testing.T) {
 	}
 }
 
+// takenOver is a task whose first worker died before it kept anything.
+func (h *house) takenOver(t *testing.T, by *replica, message string) string {
+	t.Helper()
+	id := by.submit(t, message)
+	if _, err := h.store.ClaimTask(t.Context(), tenant, id, "dead", time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// A write whose answer was lost may come through after its worker has looked
+// whether it did. Nothing is left out for that: not the last events either.
+func TestAWriteThatComesThroughLate(t *testing.T) {
+	t.Parallel()
+	for name, turns := range map[string][]turn{
+		"before the end":  {{say: []string{"It ", "is."}}},
+		"before a step":   {{say: []string{"Let me see."}, calls: []string{"none"}}, {say: []string{"It is."}}},
+		"and so the next": {{say: []string{"It is."}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.model.plays(turns...)
+			watcher := h.replica(0, 0)
+			id := h.takenOver(t, watcher, "What is it?")
+			var late atomic.Int32
+			h.late = func(store.Progress) bool {
+				late.Add(1)
+				return late.Load() == 1 || late.Load() == 2 && name == "and so the next"
+			}
+			h.replica(1, time.Second)
+			if got := said(watcher.watch(t, id, 0)); !strings.HasSuffix(strings.ReplaceAll(got, " ", ""), "Itis.|finished") {
+				t.Errorf("it said %q", got)
+			}
+			task := watcher.task(t, id)
+			if task.GetStatus() != completed || task.GetAttempt() != 2 {
+				t.Errorf("%v at attempt %d: %s", task.GetStatus(), task.GetAttempt(), h.log)
+			}
+			messages, err := h.store.ListMessages(t.Context(), tenant, task.GetSessionId(), 0, 10)
+			if want := 2 * len(turns); err != nil || len(messages) != want {
+				t.Errorf("%d messages are in the session, %v, want %d", len(messages), err, want)
+			}
+		})
+	}
+}
+
+// Whoever takes a task over leaves out 1,000 numbers. So no watcher is told a
+// number that is further ahead of what is kept, be it of the first event after a
+// take-over, or of many deltas at once.
+func TestNoEventIsToldTooFarAhead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: strings.Split(strings.Repeat("x", 5000), "")})
+	watcher := h.replica(0, 0)
+	id := h.takenOver(t, watcher, "Count.")
+	tries := 0
+	h.die = func(store.Progress) error {
+		if tries++; tries <= 2 {
+			return store.ErrUnavailable
+		}
+		return nil
+	}
+	h.replica(1, time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := watcher.Watch(ctx, tenant, id, 0, func(event *agentv1.RunEvent) error {
+		task, err := h.store.GetTask(ctx, tenant, id)
+		if ahead := event.GetSequence() - task.LastSequence; ahead >= 1000 {
+			t.Errorf("event %d is told with %d kept", event.GetSequence(), task.LastSequence)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An end that was written although its answer was lost is told at once.
 func TestAnEndWhoseAnswerIsLostIsTold(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,7 @@ type user struct {
 	faults   []string
 	retrying map[int64]time.Time // when an attempt said that it began
 	joins    int
+	told     []*agentv1.RunEvent
 }
 
 const (
@@ -95,7 +96,7 @@ func (u *user) run(ctx context.Context) error {
 		return err
 	}
 	if err := u.again(ctx, oneWatch, u.watch); err != nil {
-		return err
+		return fmt.Errorf("%w; the server has %s", err, u.kept(context.WithoutCancel(ctx)))
 	}
 	return u.again(ctx, oneCall, u.read)
 }
@@ -133,6 +134,25 @@ func (u *user) watch(ctx context.Context, client agentv1.AgentServiceClient) err
 	return nil
 }
 
+// kept is what a replica says of the task and its events.
+func (u *user) kept(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, oneCall)
+	defer cancel()
+	answer, err := u.next().GetTask(ctx, &agentv1.GetTaskRequest{TaskId: u.id})
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprint("told ", u.told, "\n", answer.GetTask(), ":")
+	stream, err := u.next().WatchTask(ctx, &agentv1.WatchTaskRequest{TaskId: u.id})
+	for err == nil {
+		var event *agentv1.WatchTaskResponse
+		if event, err = stream.Recv(); err == nil {
+			text += fmt.Sprint("\n\t", event.GetEvent())
+		}
+	}
+	return fmt.Sprint(text, "\n\t", err)
+}
+
 func (u *user) read(ctx context.Context, client agentv1.AgentServiceClient) error {
 	answer, err := client.GetTask(ctx, &agentv1.GetTaskRequest{TaskId: u.id})
 	if err == nil {
@@ -150,6 +170,7 @@ func (u *user) take(event *agentv1.RunEvent) {
 		u.faultf("event %d after %d is %T", event.GetSequence(), u.last, event.GetEvent())
 	}
 	u.last = event.GetSequence()
+	u.told = append(u.told, event)
 	switch e := event.GetEvent().(type) {
 	case *agentv1.RunEvent_TextDelta:
 		u.said += e.TextDelta.GetText()
