@@ -83,6 +83,8 @@ func (e *WebhookError) Unwrap() error { return e.Err }
 const (
 	taskPrefix = "task_"
 	runPrefix  = "run_"
+	// submitTimeout is how long a slot is kept for a task at most.
+	submitTimeout = 10 * time.Second
 )
 
 // runID is the id of a task's run, the same on every try.
@@ -112,15 +114,7 @@ func (s *Service) Submit(ctx context.Context, tenant, key string, req *agentv1.S
 func (s *Service) keep(ctx context.Context, spec store.TaskSpec, fresh bool) (store.Task, error) {
 	if fresh {
 		if place := s.worker.reserve(taskKey{spec.Tenant, spec.ID}); place != nil {
-			defer close(place)
-			task, created, err := s.Store.SubmitClaimed(ctx, spec, s.worker.name, lease)
-			if err != nil || !created {
-				return task, err
-			}
-			// What is told is what was done for the caller; that it runs already is luck.
-			told := store.Task{TaskSpec: task.TaskSpec, Status: store.StatusQueued, CreateTime: task.CreateTime}
-			place <- &task
-			return told, nil
+			return s.keepIn(ctx, place, spec)
 		}
 	}
 	task, created, err := s.Store.SubmitTask(ctx, spec)
@@ -128,6 +122,28 @@ func (s *Service) keep(ctx context.Context, spec store.TaskSpec, fresh bool) (st
 		s.Bus.DispatchSoon(task.Tenant, task.ID, bus.Priority(task.Priority))
 	}
 	return task, err
+}
+
+// keepIn keeps a new task as claimed by this process's worker, and runs it.
+func (s *Service) keepIn(ctx context.Context, place place, spec store.TaskSpec) (store.Task, error) {
+	defer close(place)
+	if ctx.Err() != nil {
+		return store.Task{}, context.Cause(ctx)
+	}
+	// A caller who goes away now must not leave a task that nobody runs.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), submitTimeout)
+	defer cancel()
+	task, created, err := s.Store.SubmitClaimed(ctx, spec, s.worker.name, lease)
+	if errors.Is(err, context.DeadlineExceeded) { // not the caller's
+		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if err != nil || !created {
+		return task, err
+	}
+	// What is told is what was done for the caller; that it runs already is luck.
+	told := store.Task{TaskSpec: task.TaskSpec, Status: store.StatusQueued, CreateTime: task.CreateTime}
+	place <- &task
+	return told, nil
 }
 
 // Check says why a tenant could not submit a task whenever it was: its agent does
