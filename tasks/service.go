@@ -177,11 +177,14 @@ func newSpec(tenant, key, agentName string, req *agentv1.SubmitTaskRequest) (sto
 	if session == "" {
 		session = "sess_" + strings.TrimPrefix(id, taskPrefix)
 	}
-	hash := sha256.Sum256(request)
 	spec := store.TaskSpec{
 		Tenant: tenant, ID: id, UserID: req.GetUserId(), SessionID: session, Key: key, Agent: agentName,
 		Priority: int(cmp.Or(req.GetPriority(), agentv1.TaskPriority_TASK_PRIORITY_NORMAL)),
-		Labels:   req.GetLabels(), IdempotencyKey: req.GetIdempotencyKey(), RequestHash: hash[:], Request: request,
+		Labels:   req.GetLabels(), IdempotencyKey: req.GetIdempotencyKey(), Request: request,
+	}
+	if spec.IdempotencyKey != "" {
+		hash := sha256.Sum256(request)
+		spec.RequestHash = hash[:]
 	}
 	if after := req.GetRunAfter(); after != nil {
 		spec.RunAfter = after.AsTime()
