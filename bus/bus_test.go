@@ -243,8 +243,31 @@ func TestEventsReachThoseWhoListen(t *testing.T) {
 			}
 			sub.Close()
 			sub.Close() // harms nobody
-			b.PublishEvents("acme.eu", "t1", []byte("to nobody"))
-			if len(too) > 0 || len(got) > 0 {
+
+			// One who leaves in the middle hears nothing of the rest.
+			heard, hear := make(chan string, 10), make(chan struct{})
+			leaving, err := b.SubscribeEvents("acme.eu", "t1", func(events []byte) {
+				heard <- string(events)
+				<-hear
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			stays, _ := listen("t1")
+			b.PublishEvents("acme.eu", "t1", []byte("first"))
+			if first := <-heard; first != "first" {
+				t.Errorf("got %q", first)
+			}
+			b.PublishEvents("acme.eu", "t1", []byte("second"))
+			leaving.Close()
+			close(hear)
+			for i := range 50 {
+				b.PublishEvents("acme.eu", "t1", fmt.Append(nil, i))
+			}
+			for range 52 {
+				<-stays
+			}
+			if len(too) > 0 || len(got) > 0 || len(heard) > 0 {
 				t.Error("one who has left hears more")
 			}
 

@@ -43,7 +43,7 @@ func (a *attempt) trySuspend(
 	for i, call := range needed.Calls {
 		calls[i] = store.PendingCall{ID: call.ID, Tool: call.Name, Arguments: call.Arguments, RequestTime: since}
 	}
-	for late := false; ; { // late: an earlier write has come through only now
+	for {
 		events, held, err := progress.ending(ctx)
 		if err == nil {
 			err = a.service.Store.SuspendTask(ctx, a.task.Ref(), store.Progress{
@@ -54,8 +54,6 @@ func (a *attempt) trySuspend(
 		case err == nil:
 			a.service.publish(a.task.Tenant, a.task.ID, a.task.Attempt, held)
 			return nil
-		case !late && errors.Is(err, store.ErrConflict):
-			late = true
 		case !errors.Is(err, store.ErrUnavailable) || a.service.worker.lost(a.task.Ref()):
 			return err
 		}

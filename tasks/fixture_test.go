@@ -2,7 +2,6 @@ package tasks_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -42,8 +41,15 @@ type house struct {
 	// late, if any, is asked of every write of progress whether it is answered as
 	// lost, and comes through right after the next look at a task.
 	late func(store.Progress) bool
-	// claimed, if any, comes between a claim and its answer.
-	claimed func(store.Task)
+	// claimed, if any, comes between a claim and its answer, submitted between
+	// that and its answer where a task was claimed as it was submitted.
+	claimed, submitted func(store.Task)
+	// submitting, if any, comes before such a submit. Its error is the answer.
+	submitting func() error
+	// loseSubmit, if any, is asked whether such a submit's answer is lost.
+	loseSubmit func() bool
+	// broke is whose leases were left alone when the others' were broken.
+	broke chan string
 	// sole: replicas that are started have the store for themselves.
 	sole bool
 	// loseEnd is lose for the writes that end a task or hand it back.
@@ -87,18 +93,15 @@ func (h *house) openBus() {
 type lossy struct {
 	store.Store
 
-	lose    func(store.Progress) bool
-	loseEnd func() bool
-	die     func(store.Progress) error
-	claimed func(store.Task)
-	late    func(store.Progress) bool
-	under   *underway
+	*house
+
+	under *underway
 }
 
 // underway are writes that have yet to come through.
 type underway struct {
 	mu     sync.Mutex
-	writes []func() error
+	writes []func()
 }
 
 func (l lossy) GetTask(ctx context.Context, tenant, id string) (store.Task, error) {
@@ -106,7 +109,7 @@ func (l lossy) GetTask(ctx context.Context, tenant, id string) (store.Task, erro
 	l.under.mu.Lock()
 	defer l.under.mu.Unlock()
 	for _, write := range l.under.writes {
-		err = errors.Join(err, write())
+		write()
 	}
 	l.under.writes = nil
 	return task, err
@@ -123,11 +126,27 @@ func (l lossy) ClaimTask(ctx context.Context, tenant, id, worker string, lease t
 func (l lossy) SubmitClaimed(
 	ctx context.Context, spec store.TaskSpec, worker string, lease time.Duration,
 ) (store.Task, bool, error) {
+	if l.submitting != nil {
+		if err := l.submitting(); err != nil {
+			return store.Task{}, false, err
+		}
+	}
 	task, created, err := l.Store.SubmitClaimed(ctx, spec, worker, lease)
-	if err == nil && l.claimed != nil {
-		l.claimed(task)
+	switch {
+	case err != nil:
+	case l.submitted != nil:
+		l.submitted(task)
+	case l.loseSubmit != nil && l.loseSubmit():
+		return store.Task{}, false, store.ErrUnavailable
 	}
 	return task, created, err
+}
+
+func (l lossy) BreakLeases(ctx context.Context, but string) error {
+	if l.broke != nil {
+		l.broke <- but
+	}
+	return l.Store.BreakLeases(ctx, but)
 }
 
 func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) error {
@@ -155,7 +174,7 @@ func (l lossy) AppendProgress(ctx context.Context, ref store.TaskRef, progress s
 	if l.late != nil && l.late(progress) {
 		l.under.mu.Lock()
 		defer l.under.mu.Unlock()
-		l.under.writes = append(l.under.writes, func() error { return l.Store.AppendProgress(ctx, ref, progress) })
+		l.under.writes = append(l.under.writes, func() { _ = l.Store.AppendProgress(ctx, ref, progress) }) // for nobody to hear
 		return store.ErrUnavailable
 	}
 	err := l.Store.AppendProgress(ctx, ref, progress)
@@ -196,7 +215,7 @@ func (h *house) replica(slots int, drain time.Duration) *replica {
 	}
 	keeper := sessions.NewKeeper(h.store, log)
 	r := &replica{stopped: make(chan struct{}), Service: tasks.NewService(tasks.Config{
-		Store: lossy{h.store, h.lose, h.loseEnd, h.die, h.claimed, h.late, &underway{}}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
+		Store: lossy{Store: h.store, house: h, under: &underway{}}, Bus: h.bus, Runner: runner, Sessions: keeper, Webhooks: noWebhooks{}, Log: log,
 		Allowance: h.allowance,
 	})}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.tb.Context()))

@@ -149,7 +149,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 	if len(steps) == 0 && len(entries) == 0 {
 		return nil
 	}
-	events, err := encodeEvents(entries)
+	events, err := p.encode(entries)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (p *progress) keep(ctx context.Context, entries []entry, steps [][]byte, us
 	})
 	if err != nil {
 		if p.unsure && errors.Is(err, store.ErrConflict) {
-			err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+			err = fmt.Errorf("%w: an earlier write has come through only now", store.ErrUnavailable)
 		}
 		p.unsure = true
 		return err
@@ -248,15 +248,22 @@ func (p *progress) ending(ctx context.Context) (events []store.Event, held []ent
 			return nil, nil, err
 		}
 	}
-	events, err = encodeEvents(p.missing(p.all()))
+	events, err = p.encode(p.missing(p.all()))
 	return events, p.held, err
 }
 
-// encodeEvents makes entries into what is kept.
+// encode makes entries into what is kept. Deltas are joined, unless some of them
+// may come through by an earlier write: the store would not know them again.
+func (p *progress) encode(entries []entry) ([]store.Event, error) {
+	if !p.unsure {
+		entries = join(slices.Clone(entries))
+	}
+	return encodeEvents(entries)
+}
+
 func encodeEvents(entries []entry) ([]store.Event, error) {
-	joined := join(slices.Clone(entries))
-	events := make([]store.Event, len(joined))
-	for i, e := range joined {
+	events := make([]store.Event, len(entries))
+	for i, e := range entries {
 		payload, err := e.appendTo(nil)
 		if err != nil {
 			return nil, err

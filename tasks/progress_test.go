@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"context"
+	"encoding/binary"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
+	"google.golang.org/protobuf/proto"
 )
 
 // A write that came through although its answer did not is not made again, be
@@ -68,39 +70,97 @@ func (h *house) takenOver(t *testing.T, by *replica, message string) string {
 }
 
 // A write whose answer was lost may come through after its worker has looked
-// whether it did. Nothing is left out for that: not the last events either.
+// whether it did. Nothing is left out for that: neither the last events nor what
+// goes to the session; and nothing is written twice.
 func TestAWriteThatComesThroughLate(t *testing.T) {
 	t.Parallel()
-	for name, turns := range map[string][]turn{
-		"before the end":  {{say: []string{"It ", "is."}}},
-		"before a step":   {{say: []string{"Let me see."}, calls: []string{"none"}}, {say: []string{"It is."}}},
-		"and so the next": {{say: []string{"It is."}}},
+	final := turn{say: []string{"It ", "is."}}
+	step := turn{say: []string{"Let me see."}, calls: []string{"none"}}
+	many := turn{say: append(strings.SplitAfter(strings.Repeat("x ", 3000), " "), "It ", "is.")}
+	for name, c := range map[string]struct {
+		turns    []turn
+		within   int   // this turn
+		lost     int32 // the first so many writes of events
+		takeover bool
+	}{
+		"the first after a take-over, before the end": {[]turn{final}, 0, 1, true},
+		"the first after a take-over, before a step":  {[]turn{step, final}, 0, 1, true},
+		"all that go too far ahead":                   {[]turn{many}, 0, 2, true},
+		"the last before the end":                     {[]turn{final}, 0, 1, false},
+		"the last before a step":                      {[]turn{step, final}, 0, 1, false},
+		"some text of which more follows":             {[]turn{step, final}, 1, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
-			h.model.plays(turns...)
+			h.model.plays(c.turns...)
+			var lost, steps atomic.Int32
+			flushed := make(chan struct{})
+			h.late = func(p store.Progress) bool {
+				if int(steps.Load()) < 2*c.within { // a turn with a tool call has two
+					steps.Add(int32(len(p.Steps)))
+					return false
+				}
+				n := lost.Add(1)
+				if n == c.lost {
+					defer close(flushed)
+				}
+				return n <= c.lost
+			}
+			h.model.hold = func(ctx context.Context, at int) error {
+				if c.takeover || at != c.within {
+					return nil
+				}
+				return until(flushed)(ctx, at)
+			}
 			watcher := h.replica(0, 0)
-			id := h.takenOver(t, watcher, "What is it?")
-			var late atomic.Int32
-			h.late = func(store.Progress) bool {
-				late.Add(1)
-				return late.Load() == 1 || late.Load() == 2 && name == "and so the next"
+			var id string
+			if c.takeover {
+				id = h.takenOver(t, watcher, "What is it?")
+			} else {
+				id = watcher.submit(t, "What is it?")
 			}
 			h.replica(1, time.Second)
 			if got := said(watcher.watch(t, id, 0)); !strings.HasSuffix(strings.ReplaceAll(got, " ", ""), "Itis.|finished") {
 				t.Errorf("it said %q", got)
 			}
-			task := watcher.task(t, id)
-			if task.GetStatus() != completed || task.GetAttempt() != 2 {
-				t.Errorf("%v at attempt %d: %s", task.GetStatus(), task.GetAttempt(), h.log)
+			task, want := watcher.task(t, id), int64(1)
+			if c.takeover {
+				want = 2
+			}
+			if task.GetStatus() != completed || task.GetAttempt() != want || lost.Load() < c.lost {
+				t.Errorf("%v at attempt %d after %d lost writes: %s", task.GetStatus(), task.GetAttempt(), lost.Load(), h.log)
 			}
 			messages, err := h.store.ListMessages(t.Context(), tenant, task.GetSessionId(), 0, 10)
-			if want := 2 * len(turns); err != nil || len(messages) != want {
+			if want := 2 * len(c.turns); err != nil || len(messages) != want {
 				t.Errorf("%d messages are in the session, %v, want %d", len(messages), err, want)
+			}
+			events, err := h.store.ListEvents(t.Context(), tenant, id, 0, 10_000)
+			if text := spoken(t, events); err != nil || strings.Count(text, "It") != 1 || strings.Count(text, "Let") > 1 {
+				t.Errorf("the log says %q, %v", text, err)
 			}
 		})
 	}
+}
+
+// spoken is the text of the deltas that the store keeps.
+func spoken(t *testing.T, events []store.Event) string {
+	t.Helper()
+	var text strings.Builder
+	for _, event := range events {
+		count, n := binary.Uvarint(event.Payload) // the lengths of joined pieces come first
+		payload := event.Payload[n:]
+		for range count {
+			_, n := binary.Uvarint(payload)
+			payload = payload[n:]
+		}
+		var told agentv1.RunEvent
+		if err := proto.Unmarshal(payload, &told); err != nil {
+			t.Fatal(err)
+		}
+		text.WriteString(told.GetTextDelta().GetText())
+	}
+	return text.String()
 }
 
 // Whoever takes a task over leaves out 1,000 numbers. So no watcher is told a

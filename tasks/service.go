@@ -83,8 +83,8 @@ func (e *WebhookError) Unwrap() error { return e.Err }
 const (
 	taskPrefix = "task_"
 	runPrefix  = "run_"
-	// submitTimeout is how long a slot is kept for a task at most.
-	submitTimeout = 10 * time.Second
+	// submitTimeout is how long the store has to take a task that a slot is kept for.
+	submitTimeout = 5 * time.Second
 )
 
 // runID is the id of a task's run, the same on every try.
@@ -124,26 +124,48 @@ func (s *Service) keep(ctx context.Context, spec store.TaskSpec, fresh bool) (st
 	return task, err
 }
 
-// keepIn keeps a new task as claimed by this process's worker, and runs it.
+// keepIn keeps a new task as claimed by this process's worker, and runs it. It
+// goes on without a caller who has gone, and without an answer of the store: else
+// the task would be nobody's until its lease runs out.
 func (s *Service) keepIn(ctx context.Context, place place, spec store.TaskSpec) (store.Task, error) {
 	defer close(place)
 	if ctx.Err() != nil {
 		return store.Task{}, context.Cause(ctx)
 	}
-	// A caller who goes away now must not leave a task that nobody runs.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), submitTimeout)
 	defer cancel()
 	task, created, err := s.Store.SubmitClaimed(ctx, spec, s.worker.name, lease)
 	if errors.Is(err, context.DeadlineExceeded) { // not the caller's
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	if err != nil || !created {
-		return task, err
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		place <- func(ctx context.Context) *store.Task { return s.claimed(ctx, spec) }
+	case err == nil && created:
+		// What is told is what was done for the caller; that it runs already is luck.
+		told := store.Task{TaskSpec: task.TaskSpec, Status: store.StatusQueued, CreateTime: task.CreateTime}
+		place <- func(context.Context) *store.Task { return &task }
+		return told, nil
 	}
-	// What is told is what was done for the caller; that it runs already is luck.
-	told := store.Task{TaskSpec: task.TaskSpec, Status: store.StatusQueued, CreateTime: task.CreateTime}
-	place <- &task
-	return told, nil
+	return task, err
+}
+
+// claimed is a task that may have been kept as this worker's although the store's
+// answer was lost; nil if it is not found soon.
+func (s *Service) claimed(ctx context.Context, spec store.TaskSpec) *store.Task {
+	const tries = 10
+	for range tries {
+		task, err := s.Store.GetTask(ctx, spec.Tenant, spec.ID)
+		if err == nil {
+			if task.Status != store.StatusRunning || task.Worker != s.worker.name || task.Attempt != 1 {
+				return nil
+			}
+			return &task
+		}
+		timer := time.NewTimer(keepRetry)
+		<-timer.C
+	}
+	return nil
 }
 
 // Check says why a tenant could not submit a task whenever it was: its agent does

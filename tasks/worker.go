@@ -37,10 +37,8 @@ type Worker struct {
 	name    string
 	errands chan bus.Errand // without room, so that one is sent only to a slot that waits
 
-	mu sync.Mutex
-	// claiming are tasks whose claim is not answered, and whether their cancel
-	// was requested meanwhile.
-	claiming map[taskKey]bool
+	mu       sync.Mutex
+	claiming map[*claim]struct{}
 	held     map[store.TaskRef]*attempt
 	renewed  time.Time // when the leases were last known to be this worker's
 	handing  bool      // what is begun now is handed back, too
@@ -50,7 +48,7 @@ func newWorker(s *Service) *Worker {
 	host, _ := os.Hostname() // it is for people
 	return &Worker{
 		service: s, name: fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8]),
-		errands: make(chan bus.Errand), claiming: make(map[taskKey]bool), held: make(map[store.TaskRef]*attempt),
+		errands: make(chan bus.Errand), claiming: make(map[*claim]struct{}), held: make(map[store.TaskRef]*attempt),
 	}
 }
 
@@ -130,53 +128,64 @@ func (w *Worker) drain(running *sync.WaitGroup, within time.Duration) {
 	<-done
 }
 
-// place is a free slot that is kept for a task. Once the task is in it, it runs; a
-// place that is closed empty is free again.
-type place chan<- *store.Task
+// place is a free slot that is kept for a task. What is put there finds the task,
+// which then runs, or nil; a place that is closed empty is free again.
+type place chan<- func(context.Context) *store.Task
 
 // reserve returns a place for a task of that key, which is about to be kept as
 // claimed by this worker, or nil where no slot waits: tasks that wait go first.
 func (w *Worker) reserve(key taskKey) place {
-	claimed := w.claim(key)
-	given := make(chan *store.Task, 1)
+	c := w.claim(key)
+	given := make(chan func(context.Context) *store.Task, 1)
 	errand := func(ctx context.Context) {
-		defer claimed()
-		if task := <-given; task != nil {
-			w.run(ctx, task)
+		defer w.forget(c)
+		find := <-given
+		if find == nil {
+			return
+		}
+		if task := find(ctx); task != nil {
+			w.run(ctx, task, c)
 		}
 	}
 	select {
 	case w.errands <- errand:
 		return given
 	default:
-		claimed()
+		w.forget(c)
 		return nil
 	}
 }
 
-// claim has the cancel of a task be heard that is requested before the worker
-// knows that the task is its own. The caller calls the function once it does, or
-// knows better.
-func (w *Worker) claim(key taskKey) (claimed func()) {
+// claim is of a task that may be this worker's, which does not know yet.
+type claim struct {
+	key       taskKey
+	cancelled bool // meanwhile
+}
+
+func (w *Worker) claim(key taskKey) *claim {
+	c := &claim{key: key}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.claiming[key] = false
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.claiming, key)
-	}
+	w.claiming[c] = struct{}{}
+	return c
+}
+
+// forget ends a claim of which nothing has come. Others are left alone.
+func (w *Worker) forget(c *claim) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.claiming, c)
 }
 
 // work claims a delivered task and runs it.
 func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
-	claimed := w.claim(taskKey{delivery.Tenant, delivery.Task})
-	defer claimed()
+	c := w.claim(taskKey{delivery.Tenant, delivery.Task})
+	defer w.forget(c)
 	task, err := w.service.Store.ClaimTask(ctx, delivery.Tenant, delivery.Task, w.name, lease)
 	switch {
 	case err == nil:
 		delivery.Ack() // should this worker die, whoever sweeps dispatches it once its lease has run out
-		w.run(ctx, &task)
+		w.run(ctx, &task, c)
 	case errors.Is(err, store.ErrNotClaimable), errors.Is(err, store.ErrNotFound):
 		delivery.Ack() // whoever sweeps, or ends the task before it, tells of it in time
 	default:
@@ -186,14 +195,15 @@ func (w *Worker) work(ctx context.Context, delivery *bus.Delivery) {
 	}
 }
 
-func (w *Worker) run(ctx context.Context, task *store.Task) {
+func (w *Worker) run(ctx context.Context, task *store.Task, by *claim) {
 	a := newAttempt(ctx, w.service, task)
 	w.mu.Lock()
 	if len(w.held) == 0 {
 		w.renewed = time.Now()
 	}
 	w.held[task.Ref()] = a
-	if w.claiming[taskKey{task.Tenant, task.ID}] {
+	delete(w.claiming, by)
+	if by.cancelled {
 		a.stop(errCancelled)
 	}
 	if w.handing {
@@ -219,11 +229,12 @@ func (w *Worker) lost(ref store.TaskRef) bool {
 
 // cancel ends a task's run here, if it runs here.
 func (w *Worker) cancel(tenant, id string) {
-	key := taskKey{tenant, id}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, ok := w.claiming[key]; ok {
-		w.claiming[key] = true
+	for c := range w.claiming {
+		if c.key == (taskKey{tenant, id}) {
+			c.cancelled = true
+		}
 	}
 	for ref, a := range w.held {
 		if ref.Tenant == tenant && ref.ID == id {
