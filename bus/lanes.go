@@ -16,7 +16,7 @@ import (
 
 // ackWait is how long a delivery is its receiver's. That is only until the task
 // is claimed: after it, the store knows whose it is.
-const ackWait = 3 * time.Second
+const ackWait = 2 * time.Second
 
 // A lane is a work queue: one a priority, so that a flood of one priority
 // neither fills nor delays the others'.
