@@ -57,8 +57,7 @@ func (a *attempt) trySuspend(
 		case !errors.Is(err, store.ErrUnavailable) || a.service.worker.lost(a.task.Ref()):
 			return err
 		}
-		timer := time.NewTimer(keepRetry)
-		<-timer.C
+		<-time.After(keepRetry)
 	}
 }
 

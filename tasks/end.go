@@ -153,8 +153,7 @@ func (a *attempt) end(
 			turnless = true
 		case errors.Is(err, store.ErrUnavailable) && !a.service.worker.lost(a.task.Ref()):
 			unsure = true
-			timer := time.NewTimer(keepRetry)
-			<-timer.C
+			<-time.After(keepRetry)
 		default:
 			a.abandon(ctx, err)
 			return
@@ -199,8 +198,7 @@ func (a *attempt) release(ctx context.Context, after time.Duration) {
 			a.abandon(ctx, err)
 			return
 		}
-		timer := time.NewTimer(keepRetry)
-		<-timer.C
+		<-time.After(keepRetry)
 	}
 }
 

@@ -209,8 +209,7 @@ func (p *progress) Append(ctx context.Context, steps []agent.Step, calls []agent
 		case p.service.worker.lost(p.task.Ref()):
 			return errLost
 		}
-		timer := time.NewTimer(keepRetry)
-		<-timer.C
+		<-time.After(keepRetry)
 	}
 }
 

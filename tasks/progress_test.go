@@ -2,7 +2,6 @@ package tasks_test
 
 import (
 	"context"
-	"encoding/binary"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,7 +9,7 @@ import (
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
-	"google.golang.org/protobuf/proto"
+	"github.com/runwire/runwire/tasks"
 )
 
 // A write that came through although its answer did not is not made again, be
@@ -148,14 +147,8 @@ func spoken(t *testing.T, events []store.Event) string {
 	t.Helper()
 	var text strings.Builder
 	for _, event := range events {
-		count, n := binary.Uvarint(event.Payload) // the lengths of joined pieces come first
-		payload := event.Payload[n:]
-		for range count {
-			_, n := binary.Uvarint(payload)
-			payload = payload[n:]
-		}
-		var told agentv1.RunEvent
-		if err := proto.Unmarshal(payload, &told); err != nil {
+		told, err := tasks.ParseEvent(event.Payload)
+		if err != nil {
 			t.Fatal(err)
 		}
 		text.WriteString(told.GetTextDelta().GetText())

@@ -162,8 +162,7 @@ func (s *Service) claimed(ctx context.Context, spec store.TaskSpec) *store.Task 
 			}
 			return &task
 		}
-		timer := time.NewTimer(keepRetry)
-		<-timer.C
+		<-time.After(keepRetry)
 	}
 	return nil
 }

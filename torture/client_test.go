@@ -96,7 +96,7 @@ func (u *user) run(ctx context.Context) error {
 		return err
 	}
 	if err := u.again(ctx, oneWatch, u.watch); err != nil {
-		return fmt.Errorf("%w; the server has %s", err, u.kept(context.WithoutCancel(ctx)))
+		return fmt.Errorf("%w\n%s", err, u.account(context.WithoutCancel(ctx)))
 	}
 	return u.again(ctx, oneCall, u.read)
 }
@@ -134,15 +134,15 @@ func (u *user) watch(ctx context.Context, client agentv1.AgentServiceClient) err
 	return nil
 }
 
-// kept is what a replica says of the task and its events.
-func (u *user) kept(ctx context.Context) string {
+// account is what was told of the task, and what a replica says of it now.
+func (u *user) account(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, oneCall)
 	defer cancel()
 	answer, err := u.next().GetTask(ctx, &agentv1.GetTaskRequest{TaskId: u.id})
 	if err != nil {
 		return err.Error()
 	}
-	text := fmt.Sprint("told ", u.told, "\n", answer.GetTask(), ":")
+	text := fmt.Sprint("told: ", u.told, "\nkept: ", answer.GetTask(), ":")
 	stream, err := u.next().WatchTask(ctx, &agentv1.WatchTaskRequest{TaskId: u.id})
 	for err == nil {
 		var event *agentv1.WatchTaskResponse
