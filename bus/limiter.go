@@ -29,8 +29,10 @@ type LimiterConfig struct {
 	patience time.Duration
 }
 
-// patience is how long callers wait for NATS.
-const patience = 50 * time.Millisecond
+// patience is how long callers wait for NATS: longer than it is slow when all
+// is well, as a server is elected or its machine is busy. A connection that is
+// lost they do not wait for.
+const patience = 250 * time.Millisecond
 
 // Limiter is an interceptors.Limiter that all replicas share. It keeps one
 // message a user, and one for the service, in NATS's memory: when each run that
@@ -99,7 +101,7 @@ func (l *Limiter) ttl(t tally) time.Duration {
 	return max(l.cfg.Limits.PerUser.Length, l.cfg.Limits.Service.Length).Truncate(time.Second) + 2*margin
 }
 
-// Acquire is as in interceptors.Limiter; it waits for NATS 50 ms at most.
+// Acquire is as in interceptors.Limiter; it waits for NATS 250 ms at most.
 func (l *Limiter) Acquire(ctx context.Context, tenant, user string) (func(), error) {
 	a := l.account(userID{tenant, user})
 	release, err := l.acquire(ctx, a, user)

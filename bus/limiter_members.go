@@ -34,8 +34,9 @@ const (
 type members struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	seen map[string]time.Time
+	mu      sync.Mutex
+	seen    map[string]time.Time
+	present int // when they were last looked for
 }
 
 // alive says whether a replica's runs count. One that nobody has heard of yet
@@ -52,11 +53,15 @@ func (m *members) alive(replica string) bool {
 	return now.Sub(at) < memberFor
 }
 
-// heard takes the replicas that are there now.
-func (m *members) heard(replicas []string) {
+// heard takes the replicas that are there now; of a stream that was made anew
+// some may not have found it yet.
+func (m *members) heard(replicas []string, anew bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
+	if len(replicas) > m.present || !anew {
+		m.present = len(replicas)
+	}
 	for _, replica := range replicas {
 		m.seen[replica] = now
 	}
@@ -67,17 +72,12 @@ func (m *members) heard(replicas []string) {
 	}
 }
 
-// count is how many replicas there are, at least 1.
+// count is how many replicas there were when they were last looked for, at
+// least 1: among how many the limits are to be shared out.
 func (m *members) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	count := 0
-	for _, at := range m.seen {
-		if m.now().Sub(at) < memberFor {
-			count++
-		}
-	}
-	return max(count, 1)
+	return max(m.present, 1)
 }
 
 // Run tells the other replicas that this one lives, and looks for NATS when it
@@ -214,7 +214,8 @@ func (l *Limiter) beat(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for the stream: %w", err)
 	}
-	if l.ledger.found(stream) {
+	anew := l.ledger.found(stream)
+	if anew {
 		l.lost()
 	}
 	if _, err = l.ledger.js.Publish(ctx, membersPrefix+l.ledger.self, nil, jetstream.WithMsgTTL(memberFor)); err != nil {
@@ -228,7 +229,7 @@ func (l *Limiter) beat(ctx context.Context) error {
 	for subject := range info.State.Subjects {
 		replicas = append(replicas, strings.TrimPrefix(subject, membersPrefix))
 	}
-	l.members.heard(replicas)
+	l.members.heard(replicas, anew)
 	return l.settle(ctx)
 }
 

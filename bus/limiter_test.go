@@ -219,6 +219,20 @@ func TestNATSGoesAndComesBack(t *testing.T) {
 	r.want(2, "bob", 0)
 }
 
+// A replica that has left has no share any more.
+func TestWhoHasLeftHasNoShare(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, 3, interceptors.Limits{PerUser: perMinute(10)})
+	r.limiters[2].resign(t.Context())
+	r.limiters = r.limiters[:2]
+	r.beat()
+	r.have(patience)
+	r.nats.stop()
+	if begun := r.flood(10, func(int) string { return "alice" }); begun != 2*5 {
+		t.Errorf("%d runs began without NATS, want 5 a replica", begun)
+	}
+}
+
 func TestRunLooksForNATS(t *testing.T) {
 	t.Parallel()
 	r := newReplicas(t, 1, interceptors.Limits{PerUser: perMinute(1)})

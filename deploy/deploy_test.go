@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -72,6 +73,7 @@ func TestScaledOut(t *testing.T) { //nolint:tparallel // each step builds on the
 		{"health", (*world).testHealth},
 		{"a replica is killed", (*world).testKilled},
 		{"another version is put to work", (*world).testRolled},
+		{"all of NATS is gone", (*world).testNoNATS},
 		{"all replicas are gone", (*world).testNoReplica},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(w, t, client) }) {
@@ -174,6 +176,7 @@ func (w *world) testKilled(t *testing.T, client agentv1.AgentServiceClient) {
 		watchers[i] = s
 		begun.Add(1)
 		once := sync.OnceFunc(begun.Done)
+		broke := sync.OnceFunc(func() { broken.Add(1) }) // however often
 		watching.Go(func() {
 			defer once()
 			err := s.watch(w.ctx(), client, submitted.GetTask().GetTaskId(), func(event *agentv1.RunEvent) {
@@ -181,7 +184,7 @@ func (w *world) testKilled(t *testing.T, client agentv1.AgentServiceClient) {
 					once()
 				}
 			}, func(err error) {
-				broken.Add(1)
+				broke()
 				t.Logf("broke off after event %d: %v", s.sequence, err)
 			})
 			if err != nil {
@@ -296,6 +299,30 @@ func (w *world) compose(args []string) error {
 		return nil
 	default:
 		return fmt.Errorf("docker compose %q", args)
+	}
+}
+
+// Calls go on. Each replica lets in its half of what a user may: workers and
+// replicas that were replaced have no share.
+func (w *world) testNoNATS(t *testing.T, client agentv1.AgentServiceClient) {
+	t.Helper()
+	limits := w.limits(t)
+	await(t, "two replicas share the limits", func(ctx context.Context) bool {
+		info, err := limits.Info(ctx, jetstream.WithSubjectFilter("runwire.limits.replica.*"))
+		return err == nil && len(info.State.Subjects) == 2
+	})
+	for _, name := range []string{"nats-1", "nats-2", "nats-3"} {
+		_ = w.servers[name].stop(syscall.SIGKILL)
+	}
+	for i := range 10 {
+		if _, err := client.Run(w.ctx(), &agentv1.RunRequest{UserId: fmt.Sprint("alone-", i), Message: "Hello"}); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	for _, name := range []string{"api-1", "api-2"} {
+		await(t, name+" says that limits are not shared", func(context.Context) bool {
+			return len(w.servers[name].lines("limits are no longer shared")) > 0
+		})
 	}
 }
 

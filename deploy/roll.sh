@@ -6,11 +6,21 @@
 set -eu
 compose="docker compose -f $(dirname "$0")/compose.yaml"
 
-# nginx has calls go to all replicas but the one that is named. Calls that are
-# under way stay where they are.
+# nginx has calls go to all replicas but the one that is named, once it returns.
+# Calls that are under way stay where they are.
 without() {
-	$compose exec -T nginx sh -c "sed 's/server $1:[0-9]*/& down/' /etc/nginx/nginx.conf >/run/nginx.conf &&
-		nginx -t -q -c /run/nginx.conf && nginx -s reload -c /run/nginx.conf"
+	$compose exec -T nginx sh -c "sed 's/server $1:[0-9]*/& down/' /etc/nginx/nginx.conf >/run/nginx.conf"
+	$compose exec -T nginx sh -c '
+		taking() { pgrep -P "$(cat /run/nginx.pid)" -f "worker process$"; } # an old one says that it is shutting down
+		nginx -t -q -c /run/nginx.conf || exit
+		old=$(taking)
+		nginx -s reload -c /run/nginx.conf || exit
+		for _ in $(seq 300); do
+			taking | grep -qxF "$old" || exit 0
+			sleep 0.1
+		done
+		echo "nginx goes on with its old configuration" >&2
+		exit 1'
 }
 
 for replica in api-1 api-2; do

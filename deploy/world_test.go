@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/runwire/runwire/store/storetest/postgres"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -203,6 +205,26 @@ func (w *world) dial() *grpc.ClientConn {
 	}
 	w.t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// limits is where replicas count what users have run.
+func (w *world) limits(t *testing.T) jetstream.Stream {
+	t.Helper()
+	at := slices.IndexFunc(w.env, func(variable string) bool { return strings.HasPrefix(variable, "RUNWIRE_NATS_URL=") })
+	conn, err := nats.Connect(strings.TrimPrefix(w.env[at], "RUNWIRE_NATS_URL="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "RUNWIRE_LIMITS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
 }
 
 // ctx carries the key.

@@ -137,11 +137,11 @@ func (d *durable) openBus(ctx context.Context) (err error) {
 	if d.bus, err = bus.Open(ctx, cfg); err != nil {
 		return err
 	}
-	if d.cfg.NATSURL == "" {
+	if d.cfg.NATSURL == "" && d.cfg.DatabaseURL != "" {
+		d.log.WarnContext(ctx, "no NATS URL is given: processes that share the database hear of each other's tasks late")
+	}
+	if d.cfg.NATSURL == "" || d.cfg.Role == RoleWorker { // a worker lets nobody in, and must have no share
 		d.limiter = interceptors.NewWindowLimiter(limits(d.cfg))
-		if d.cfg.DatabaseURL != "" {
-			d.log.WarnContext(ctx, "no NATS URL is given: processes that share the database hear of each other's tasks late")
-		}
 		return nil
 	}
 	shared := bus.OpenLimiter(ctx, d.bus.JetStream(), bus.LimiterConfig{
