@@ -18,7 +18,7 @@ import (
 const (
 	workers = 3
 	apis    = 2
-	// betweenBlows is how often a process is struck.
+	// betweenBlows is how often a process is struck, on average.
 	betweenBlows = time.Second
 	// patience is how long after the last blow all must have ended, beside the
 	// time that a backlog takes, in which each task has backlog.
@@ -27,7 +27,8 @@ const (
 	// afterKill is how long a killed worker's tasks may wait for another: the
 	// lease is 30 s.
 	afterKill = 35 * time.Second
-	// afterTerm is that for a worker that was told to end.
+	// afterTerm is that for a worker that was told to end: at once, unless those
+	// who are given its task are killed before they have claimed it, twice over.
 	afterTerm = drainTimeout + 5*time.Second
 )
 
@@ -177,17 +178,16 @@ func (f *field) wait(d time.Duration) {
 
 // strike strikes one process after the other. The first two are workers in the
 // midst of their work, so that something is lost of each kind; afterwards one
-// blow of four is a request to end.
+// blow of four is a request to end. The blows have no beat: in step with the
+// time after which a lost delivery comes again, they would hit that too.
 func (f *field) strike(ctx context.Context, within time.Duration) {
-	ticker := time.NewTicker(betweenBlows)
-	defer ticker.Stop()
 	for victim, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		f.awaitWork(ctx, f.processes[victim])
 		f.blow(ctx, f.processes[victim], signal)
 	}
 	for time.Since(f.begin) < within-betweenBlows {
 		select {
-		case <-ticker.C:
+		case <-time.After(betweenBlows/2 + rand.N(betweenBlows)):
 		case <-ctx.Done():
 			return
 		}
