@@ -43,7 +43,7 @@ const (
 	// After a transaction that a crowd has shared, the next waits for gathering:
 	// what a commit costs is then shared by more.
 	crowd     = 4
-	gathering = 100 * time.Microsecond
+	gathering = 250 * time.Microsecond
 )
 
 func startWriter(ctx context.Context, d *dialect, open func(context.Context) (*sql.Conn, error)) *writer {

@@ -12,14 +12,20 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// contract is a task as its owner sees it. The store's numbers are the contract's.
-//
-//nolint:gosec // they are small
+// contract is a task as its owner sees it.
 func contract(task *store.Task) (*agentv1.Task, error) {
 	req, err := request(task)
 	if err != nil {
 		return nil, err
 	}
+	return contractOf(task, req)
+}
+
+// contractOf is contract for who has the task's request decoded. The store's
+// numbers are the contract's.
+//
+//nolint:gosec // they are small
+func contractOf(task *store.Task, req *agentv1.SubmitTaskRequest) (*agentv1.Task, error) {
 	told := &agentv1.Task{
 		TaskId: task.ID, Status: agentv1.TaskStatus(task.Status), Agent: task.Agent, UserId: task.UserID,
 		SessionId: task.SessionID, Message: req.GetMessage(), Error: task.Error, Attempt: task.Attempt,
@@ -50,7 +56,7 @@ func webhookURL(task *store.Task) (string, error) {
 	return req.GetWebhookUrl(), err
 }
 
-//nolint:gosec // see contract
+//nolint:gosec // see contractOf
 func deliveryContract(d *store.Delivery) *agentv1.WebhookDelivery {
 	return &agentv1.WebhookDelivery{
 		DeliveryId: d.ID, Url: d.URL, Status: agentv1.WebhookDeliveryStatus(d.Status), Attempt: d.Attempt,

@@ -105,7 +105,7 @@ func (s *Service) Submit(ctx context.Context, tenant, key string, req *agentv1.S
 	if err != nil {
 		return nil, err
 	}
-	return contract(&task)
+	return contractOf(&task, req) // one that was kept before has the same
 }
 
 // keep keeps a new task, and gives it to a worker if it is due. One that is free
