@@ -11,9 +11,10 @@ compose="docker compose -f $(dirname "$0")/compose.yaml"
 without() {
 	$compose exec -T nginx sh -c "sed 's/server $1:[0-9]*/& down/' /etc/nginx/nginx.conf >/run/nginx.conf"
 	$compose exec -T nginx sh -c '
-		taking() { pgrep -P "$(cat /run/nginx.pid)" -f "worker process$"; } # an old one says that it is shutting down
+		# An old one says that it is shutting down; busybox shows blanks behind a name.
+		taking() { pgrep -P "$(cat /run/nginx.pid)" -f "worker process *$"; }
 		nginx -t -q -c /run/nginx.conf || exit
-		old=$(taking)
+		old=$(taking) || exit
 		nginx -s reload -c /run/nginx.conf || exit
 		for _ in $(seq 300); do
 			taking | grep -qxF "$old" || exit 0
