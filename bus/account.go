@@ -159,6 +159,12 @@ func (a *account) serve(ctx context.Context) {
 	a.waiting = nil
 	a.mu.Unlock()
 	err := a.save(ctx, together)
+	if errors.Is(err, errAway) { // who has come meanwhile need not find out again
+		a.mu.Lock()
+		together = append(together, a.waiting...)
+		a.waiting = nil
+		a.mu.Unlock()
+	}
 	for _, c := range together {
 		c.err = err
 		close(c.done)

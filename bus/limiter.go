@@ -101,7 +101,8 @@ func (l *Limiter) ttl(t tally) time.Duration {
 	return max(l.cfg.Limits.PerUser.Length, l.cfg.Limits.Service.Length).Truncate(time.Second) + 2*margin
 }
 
-// Acquire is as in interceptors.Limiter; it waits for NATS 250 ms at most.
+// Acquire is as in interceptors.Limiter; it waits 250 ms at most for an answer
+// of NATS.
 func (l *Limiter) Acquire(ctx context.Context, tenant, user string) (func(), error) {
 	a := l.account(userID{tenant, user})
 	release, err := l.acquire(ctx, a, user)
@@ -163,15 +164,15 @@ func (l *Limiter) acquireShared(ctx context.Context, a *account, user string) (f
 	if err == nil && !refused {
 		return func() { l.release(ctx, a) }, nil
 	}
-	undone := l.ofUser(ctx, a, func(d *draft) {
-		d.undo(at)
-		l.count(d, -1)
-		d.written = true
-	})
-	if undone != nil {
-		l.countAlone(a, -1)
+	if err == nil {
+		err = l.ofUser(ctx, a, func(d *draft) {
+			d.undo(at)
+			l.count(d, -1)
+			d.written = true
+		})
 	}
-	if err = errors.Join(err, undone); err != nil {
+	if err != nil {
+		l.countAlone(a, -1)
 		return nil, err
 	}
 	return nil, l.refuse(ctx, a, user)

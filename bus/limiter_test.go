@@ -233,6 +233,46 @@ func TestWhoHasLeftHasNoShare(t *testing.T) {
 	}
 }
 
+// silent is a stream that does not answer the first question.
+type silent struct {
+	jetstream.Stream
+
+	asked chan struct{}
+	once  sync.Once
+}
+
+func (s *silent) GetLastMsgForSubject(ctx context.Context, subject string) (msg *jetstream.RawStreamMsg, err error) {
+	s.once.Do(func() {
+		close(s.asked)
+		<-ctx.Done()
+		err = ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.Stream.GetLastMsgForSubject(ctx, subject)
+}
+
+// Who comes while another waits in vain does not wait anew.
+func TestAllWaitForASilentNATSOnce(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, 1, interceptors.Limits{PerUser: perMinute(10)})
+	l := r.limiters[0].ledger
+	asked := make(chan struct{})
+	l.stream, l.patience = &silent{Stream: l.stream, asked: asked}, 2*time.Second
+	a := r.limiters[0].newAccount(limitsPrefix + "user.alice")
+	errs := make(chan error, 2)
+	look := func() { errs <- a.do(t.Context(), func(*draft) {}) }
+	go look()
+	<-asked
+	go look()
+	for range 2 {
+		if err := <-errs; !errors.Is(err, errAway) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestRunLooksForNATS(t *testing.T) {
 	t.Parallel()
 	r := newReplicas(t, 1, interceptors.Limits{PerUser: perMinute(1)})
