@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -129,6 +130,9 @@ func withoutAddress(err error, address string) error {
 // embed starts a server in this process. What waits in it is in memory: the
 // store has it too.
 func embed(dir string) (*server.Server, error) {
+	if err := writable(filepath.Join(dir, server.JetStreamStoreDir)); err != nil {
+		return nil, fmt.Errorf("embedding NATS: %w", err)
+	}
 	embedded, err := server.NewServer(&server.Options{
 		ServerName: "runwire", DontListen: true, JetStream: true, NoLog: true, NoSigs: true,
 		JetStreamMaxMemory: embeddedMemory, JetStreamMaxStore: 1 << 20, StoreDir: dir, MaxPayload: 1 << 20,
@@ -142,6 +146,22 @@ func embed(dir string) (*server.Server, error) {
 		return nil, errors.New("embedding NATS: it does not start")
 	}
 	return embedded, nil
+}
+
+// writable makes a folder and says why no file can be made in it: the server
+// itself would say nothing, and never be ready.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making its folder: %w", err)
+	}
+	file, err := os.CreateTemp(dir, "_test_")
+	if err != nil {
+		return fmt.Errorf("writing to its folder: %w", err)
+	}
+	if err := errors.Join(file.Close(), os.Remove(file.Name())); err != nil {
+		return fmt.Errorf("writing to its folder: %w", err)
+	}
+	return nil
 }
 
 // embeddedMemory bounds what waits in the embedded server, in bytes.

@@ -2,9 +2,14 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,6 +53,34 @@ func none(t *testing.T, p *bus.Puller) bool {
 	defer cancel()
 	_, _, err := p.Next(ctx, nil)
 	return err != nil
+}
+
+func TestAFolderThatCanNotBeWrittenToIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unwritable := map[string]error{file: syscall.ENOTDIR, filepath.Join(file, "below"): syscall.ENOTDIR}
+	if os.Geteuid() != 0 { // whom no mode stops
+		fresh, used := t.TempDir(), t.TempDir()
+		store := filepath.Join(used, server.JetStreamStoreDir)
+		if err := errors.Join(os.Chmod(fresh, 0o500), os.Mkdir(store, 0o500)); err != nil {
+			t.Fatal(err)
+		}
+		unwritable[fresh], unwritable[used] = fs.ErrPermission, fs.ErrPermission
+	}
+	for dir, cause := range unwritable {
+		within := strings.TrimSuffix(dir, "/below") // the system stops at the file
+		begin := time.Now()
+		b, err := bus.Open(t.Context(), bus.Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			b.Close()
+		}
+		if took := time.Since(begin); !errors.Is(err, cause) || !strings.Contains(err.Error(), within) || took > 5*time.Second {
+			t.Errorf("%s: got %v after %v, want %v", dir, err, took, cause)
+		}
+	}
 }
 
 func TestATaskReachesWhoeverIsNext(t *testing.T) {
