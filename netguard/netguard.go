@@ -33,13 +33,17 @@ func Public(addr netip.Addr) bool {
 	}
 }
 
-// DialControl returns what net.Dialer's Control is set to, so that it connects
-// to public addresses only. It sees each address after names are resolved and
-// right before it is connected to, so no name can change its mind in between.
-//
-// With allowPrivate, networks of one's own are allowed too: private, shared and
+// Allowed says whether an address may be connected to: a public one. With
+// allowPrivate, networks of one's own are allowed too: private, shared and
 // loopback addresses. Whatever else is not public stays refused, above all
 // link-local addresses, where clouds keep credentials.
+func Allowed(addr netip.Addr, allowPrivate bool) bool {
+	return Public(addr) || allowPrivate && ours(addr)
+}
+
+// DialControl returns what net.Dialer's Control is set to, so that it connects
+// to Allowed addresses only. It sees each address after names are resolved and
+// right before it is connected to, so no name can change its mind in between.
 //
 // It refuses with an error that wraps ErrRefused. Safe for concurrent use.
 func DialControl(allowPrivate bool) func(network, address string, conn syscall.RawConn) error {
@@ -48,7 +52,7 @@ func DialControl(allowPrivate bool) func(network, address string, conn syscall.R
 		if err != nil {
 			return fmt.Errorf("connecting to %q: %w", address, ErrRefused)
 		}
-		if Public(target.Addr()) || allowPrivate && ours(target.Addr()) {
+		if Allowed(target.Addr(), allowPrivate) {
 			return nil
 		}
 		return fmt.Errorf("connecting to %s: %w", target.Addr(), ErrRefused)

@@ -14,8 +14,8 @@ import (
 
 // Check returns why a URL can never be delivered to, as far as that can be told
 // without a resolver, or nil. The error completes "webhook_url …" and shows
-// nothing of the URL. With allowPrivate any host will do here; what netguard allows
-// then is still asked when it is connected to.
+// nothing of the URL. With allowPrivate any name will do here, but for one of a cloud's
+// metadata; what netguard allows is still asked when it is connected to.
 func Check(rawURL string, allowPrivate bool) error {
 	parsed, err := url.Parse(rawURL)
 	if err != nil {
@@ -38,18 +38,18 @@ func check(target *url.URL, allowPrivate bool) error {
 			return errors.New("must have a port from 1 to 65535")
 		}
 	}
-	if allowPrivate {
-		return nil
-	}
-	return checkHost(target.Hostname())
+	return checkHost(target.Hostname(), allowPrivate)
 }
 
-var errNotPublic = errors.New("must be a public address")
+var (
+	errNotPublic = errors.New("must be a public address")
+	errNotOurs   = errors.New("must be a public or private address, not link-local or cloud metadata")
+)
 
-// checkHost refuses addresses that are not public and names that can not be.
-func checkHost(host string) error {
+// checkHost refuses addresses that are not allowed and names that can not be.
+func checkHost(host string, allowPrivate bool) error {
 	if strings.Contains(host, ":") {
-		return checkAddress(host)
+		return checkAddress(host, allowPrivate)
 	}
 	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(host, "."))
 	if err != nil && !isPlain(host) {
@@ -59,7 +59,13 @@ func checkHost(host string) error {
 		ascii = strings.ToLower(strings.TrimSuffix(host, "."))
 	}
 	if address, ok := number4(ascii); ok {
-		return checkAddress(address)
+		return checkAddress(address, allowPrivate)
+	}
+	if allowPrivate {
+		if ascii == "metadata.google.internal" { // wherever it leads
+			return errNotOurs
+		}
+		return nil
 	}
 	for _, zone := range []string{"localhost", "local", "internal", "localdomain", "lan", "home.arpa", "onion"} {
 		if ascii == zone || strings.HasSuffix(ascii, "."+zone) {
@@ -76,15 +82,19 @@ func isPlain(host string) bool {
 	return !strings.ContainsFunc(host, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`%/\@?#[]<>"`, c) })
 }
 
-func checkAddress(text string) error {
+func checkAddress(text string, allowPrivate bool) error {
 	address, err := netip.ParseAddr(text)
 	if err != nil {
 		return errors.New("must name a host")
 	}
-	if !netguard.Public(address) {
+	switch {
+	case netguard.Allowed(address, allowPrivate):
+		return nil
+	case allowPrivate:
+		return errNotOurs
+	default:
 		return errNotPublic
 	}
-	return nil
 }
 
 // number4 returns the IPv4 address that a host is in any of its notations, of

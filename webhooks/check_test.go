@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -18,12 +19,11 @@ func TestCheck(t *testing.T) {
 	}
 	for _, url := range []string{
 		"http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0x7F.1/", "http://0177.0.0.1/",
-		"http://017700000001/", "http://127.0.0.1./", "http://0/", "http://0.0.0.0/", "http://[::]/", "http://[::1]/",
-		"http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[fe80::1%25eth0]/", "http://[fd00::1]/",
-		"http://10.1.2.3/", "http://172.16.0.1/", "http://192.168.0.1:9000/", "http://100.64.1.1/", "http://169.254.169.254/latest/meta-data",
-		"http://2852039166/", "http://0xA9FEA9FE/", "http://[64:ff9b::a9fe:a9fe]/", "http://１２７.0.0.1/", "http://127。0。0。1/",
+		"http://017700000001/", "http://127.0.0.1./", "http://[::1]/",
+		"http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[fd00::1]/",
+		"http://10.1.2.3/", "http://172.16.0.1/", "http://192.168.0.1:9000/", "http://100.64.1.1/", "http://１２７.0.0.1/", "http://127。0。0。1/",
 		"http://①②⑦.0.0.1/", "http://localhost/", "http://LOCALHOST:80/", "http://localhost./", "http://api.localhost/",
-		"http://metadata.google.internal/", "http://printer.local/", "http://postgres:5432/", "http://router.lan/", "http://nas.home.arpa/",
+		"http://api.internal/", "http://printer.local/", "http://postgres:5432/", "http://router.lan/", "http://nas.home.arpa/",
 		"http://ｌｏｃａｌｈｏｓｔ/",
 	} {
 		if err := Check(url, false); err == nil || err.Error() != errNotPublic.Error() {
@@ -31,6 +31,18 @@ func TestCheck(t *testing.T) {
 		}
 		if err := Check(url, true); err != nil {
 			t.Errorf("%s, allowed: %v", url, err)
+		}
+	}
+	for _, url := range []string{ // link-local, metadata and other special ones: no network of one's own
+		"http://169.254.169.254/latest/meta-data", "http://2852039166/", "http://0xA9FEA9FE/", "http://[64:ff9b::a9fe:a9fe]/",
+		"http://[fe80::1]/", "http://[fe80::1%25eth0]/", "http://[fd00:ec2::254]/", "http://100.100.100.200/",
+		"http://metadata.google.internal/", "http://METADATA.google.internal./", "http://0/", "http://0.0.0.0/", "http://[::]/",
+	} {
+		if err := Check(url, false); !errors.Is(err, errNotPublic) {
+			t.Errorf("%s: got %v, want %v", url, err, errNotPublic)
+		}
+		if err := Check(url, true); !errors.Is(err, errNotOurs) {
+			t.Errorf("%s, private allowed: got %v, want %v", url, err, errNotOurs)
 		}
 	}
 	for url, says := range map[string]string{

@@ -117,9 +117,11 @@ func TestANameThatIsPrivateIsRefused(t *testing.T) {
 // Where private networks are allowed, what keeps a machine's credentials is not.
 func TestMetadataIsNeverCalled(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, nil)
+	f := newFixture(t, func(cfg *Config) { cfg.resolver = resolverOf(t, [4]byte{169, 254, 169, 254}) })
 	f.run(t)
 	f.add(t, "http://169.254.169.254/latest/meta-data")
+	f.wantOutcome(t, store.DeliveryFailed, 0, "not link-local or cloud metadata")
+	f.add(t, "http://rebound.example.com/latest/meta-data")
 	f.wantOutcome(t, store.DeliveryFailed, 0, "its address is not allowed")
 }
 
