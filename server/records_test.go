@@ -111,6 +111,6 @@ func wrong(field, description string) *errdetails.BadRequest {
 	}}
 }
 
-const wrongToken = "must be a next_page_token of the same method"
+const wrongToken = "must be a next_page_token of the same method and filter"
 
 var march = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

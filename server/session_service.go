@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math"
 
 	"github.com/runwire/runwire/agent/model"
@@ -58,7 +59,7 @@ func (s *sessionService) ListMessages(ctx context.Context, req *agentv1.ListMess
 	if err != nil {
 		return nil, err
 	}
-	after, err := positionOf(req.GetPageToken(), session.Messages)
+	after, err := positionOf(req.GetPageToken(), session)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (s *sessionService) ListMessages(ctx context.Context, req *agentv1.ListMess
 	response := &agentv1.ListMessagesResponse{}
 	if len(found) > size {
 		found = found[:size]
-		response.NextPageToken = positionToken(found[size-1].Position)
+		response.NextPageToken = positionToken(session, found[size-1].Position)
 	}
 	for _, message := range found {
 		said, err := messageOf(message)
@@ -155,27 +156,31 @@ func roleOf(role model.Role) agentv1.MessageRole {
 	}
 }
 
-// positionVersion is a token's first byte, should what follows ever change.
-const positionVersion = 1
+// positionVersion is a token's first byte, should what follows ever change: the
+// position in eight bytes and a checksum in four.
+const positionVersion = 3
 
-// positionToken is the position at which a page ended, as callers see it.
-func positionToken(position int64) string {
+// positionToken is the position at which a page of the session ended, as
+// callers see it. The checksum refuses it for another session; it is no secret.
+func positionToken(session store.Session, position int64) string {
 	raw := binary.BigEndian.AppendUint64([]byte{positionVersion}, uint64(position)) //nolint:gosec // positions are positive
-	return base64.RawURLEncoding.EncodeToString(raw)
+	sum := crc32.ChecksumIEEE(fmt.Appendf(nil, "%q %q %d", session.Tenant, session.ID, position))
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, sum))
 }
 
-// positionOf reads a token; an empty one is the begin. A page of a session with
-// so many messages has ended at one of them: what else a token says is refused.
-func positionOf(token string, messages int64) (int64, error) {
+// positionOf reads a token; an empty one is the begin. A page of the session has
+// ended at one of its messages: what else a token says is refused.
+func positionOf(token string, session store.Session) (int64, error) {
 	if token == "" {
 		return 0, nil
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) != 1+8 || raw[0] != positionVersion {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != 1+8+4 {
 		return 0, store.ErrPageToken
 	}
 	position := binary.BigEndian.Uint64(raw[1:])
-	if position == 0 || position > math.MaxInt64 || int64(position) > messages || positionToken(int64(position)) != token {
+	if position == 0 || position > math.MaxInt64 || int64(position) > session.Messages ||
+		positionToken(session, int64(position)) != token {
 		return 0, store.ErrPageToken
 	}
 	return int64(position), nil

@@ -143,20 +143,29 @@ func TestForgedPageTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	r := keep(t)
 	r.count(t, 1, 3)
+	r.say(t, "acme", "other", "ann", model.Message{Role: model.RoleUser, Text: "Hello"})
 	encode := func(raw ...byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
-	good := positionToken(3)
+	chat := store.Session{Tenant: "acme", ID: "chat"}
+	good := positionToken(chat, 3)
+	list, err := r.sessions.ListSessions(with(t, "acme run"), &agentv1.ListSessionsRequest{UserId: "ann", PageSize: 1})
+	if err != nil || list.GetNextPageToken() == "" {
+		t.Fatalf("%v, %v", list, err)
+	}
 	for name, token := range map[string]string{
 		"no token":           "next",
 		"not base64":         "!!!",
 		"padded":             good + "=",
 		"with a line end":    good[:4] + "\n" + good[4:],
 		"cut":                good[:8],
-		"longer":             encode(1, 0, 0, 0, 0, 0, 0, 0, 3, 0),
-		"another version":    encode(2, 0, 0, 0, 0, 0, 0, 0, 3),
-		"of the begin":       positionToken(0),
-		"before the begin":   positionToken(-1),
-		"after the end":      positionToken(4),
-		"of another listing": base64.RawURLEncoding.EncodeToString([]byte("\x01\x00\x06\x4b\x00\x00\x00\x00\x00chat")),
+		"longer":             good + "AA",
+		"without checksum":   encode(1, 0, 0, 0, 0, 0, 0, 0, 3),
+		"another version":    encode(1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0),
+		"of another session": positionToken(store.Session{Tenant: "acme", ID: "other"}, 3),
+		"of another tenant":  positionToken(store.Session{Tenant: "rival", ID: "chat"}, 3),
+		"of the begin":       positionToken(chat, 0),
+		"before the begin":   positionToken(chat, -1),
+		"after the end":      positionToken(chat, 4),
+		"of another listing": list.GetNextPageToken(),
 	} {
 		request := &agentv1.ListMessagesRequest{SessionId: "chat", PageToken: token}
 		_, err := r.sessions.ListMessages(with(t, "acme run"), request)
@@ -169,8 +178,10 @@ func TestForgedPageTokensAreRefused(t *testing.T) {
 	if err != nil || len(response.GetMessages()) != 0 {
 		t.Errorf("the last position: %v, %v", response, err)
 	}
-	_, err = r.sessions.ListSessions(with(t, "acme run"), &agentv1.ListSessionsRequest{UserId: "ann", PageToken: "next"})
-	wantError(t, err, codes.InvalidArgument, "page_token", wrong("page_token", wrongToken))
+	for _, token := range []string{"next", good} {
+		_, err = r.sessions.ListSessions(with(t, "acme run"), &agentv1.ListSessionsRequest{UserId: "ann", PageToken: token})
+		wantError(t, err, codes.InvalidArgument, "page_token", wrong("page_token", wrongToken))
+	}
 }
 
 func TestSessionsAreListedByUserPageByPage(t *testing.T) {

@@ -13,7 +13,7 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrInvalid: a value that can not be kept, such as an id with a NUL byte.
 	ErrInvalid = errors.New("invalid value")
-	// ErrPageToken: the page token was not made by this store.
+	// ErrPageToken: the page token was not made for this list.
 	ErrPageToken = errors.New("invalid page token")
 	// ErrIdempotencyConflict: the idempotency key was used with another request.
 	ErrIdempotencyConflict = errors.New("idempotency key used with another request")

@@ -5,9 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Page asks for a part of a list. The zero value is the first page.
@@ -18,7 +19,8 @@ type Page struct {
 	// Size is how many rows at most. Default 50, at most 1,000.
 	Size int
 	// Token is what the page before this one ended with; empty for the first.
-	// A token is good for any filter and grants nothing.
+	// A token is good for that list only, of the same tenant with the same
+	// filter, in pages of any size. It is no secret and grants nothing.
 	Token string
 }
 
@@ -40,41 +42,48 @@ type cursor struct {
 	id     string
 }
 
-// cursorVersion is a token's first byte, should what follows ever change.
-const cursorVersion = 1
+// cursorVersion is a token's first byte, should what follows ever change: a
+// checksum of four bytes, the time in eight, and the id.
+const cursorVersion = 2
 
-// token is the cursor as callers see it.
-func (c cursor) token() string {
-	raw := binary.BigEndian.AppendUint64([]byte{cursorVersion}, uint64(c.micros)) //nolint:gosec // all 64 bits come back
-	return base64.RawURLEncoding.EncodeToString(append(raw, c.id...))
+// token is the cursor as callers see it, good for the list with this checksum.
+func (c cursor) token(list uint32) string {
+	at := binary.BigEndian.AppendUint64(nil, uint64(c.micros)) //nolint:gosec // all 64 bits come back
+	at = append(at, c.id...)
+	raw := binary.BigEndian.AppendUint32([]byte{cursorVersion}, crc32.Update(list, crc32.IEEETable, at))
+	return base64.RawURLEncoding.EncodeToString(append(raw, at...))
 }
 
-// parseCursor reads a token. Only what token has made comes back.
-func parseCursor(token string) (cursor, error) {
-	const head = 1 + 8
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+// parseCursor reads a token. Only what token has made for the list comes back.
+func parseCursor(token string, list uint32) (cursor, error) {
+	const sum, head = 1 + 4, 1 + 4 + 8
+	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
 		return cursor{}, fmt.Errorf("%w: %w", ErrPageToken, err)
 	}
-	if len(raw) < head || raw[0] != cursorVersion {
+	if len(raw) < head {
 		return cursor{}, ErrPageToken
 	}
-	id := string(raw[head:])
-	if !utf8.ValidString(id) || strings.IndexByte(id, 0) >= 0 || strings.ContainsAny(token, "\r\n") {
+	at := cursor{micros: int64(binary.BigEndian.Uint64(raw[sum:head])), id: string(raw[head:])} //nolint:gosec // see token
+	if at.token(list) != token || checkTexts([]any{at.id}) != nil {
 		return cursor{}, ErrPageToken
 	}
-	return cursor{micros: int64(binary.BigEndian.Uint64(raw[1:head])), id: id}, nil //nolint:gosec // see token
+	return at, nil
 }
 
 // listing builds the query for a page of a list, newest first.
 type listing struct {
 	text strings.Builder
 	args []any
+	// compared is what the arguments are compared with, and their values.
+	compared []string
+	// sum tells this list from others in its pages' tokens.
+	sum uint32
 }
 
 // list begins a listing: a SELECT whose WHERE holds the tenant as $1.
 func list(selection, tenant string) *listing {
-	l := &listing{args: []any{tenant}}
+	l := &listing{args: []any{tenant}, compared: []string{strconv.Quote(tenant)}}
 	l.text.WriteString(selection)
 	return l
 }
@@ -85,17 +94,30 @@ func (l *listing) and(condition string, values ...any) {
 	for _, value := range values {
 		before, after, _ := strings.Cut(condition, "?")
 		l.args = append(l.args, value)
+		column := before[strings.LastIndexByte(before, '.')+1:]
+		l.compared = append(l.compared, fmt.Sprintf("%s%#v", column, value))
 		l.text.WriteString(before + "$" + strconv.Itoa(len(l.args)))
 		condition = after
 	}
 	l.text.WriteString(condition)
 }
 
+// checksum is one of the rows that are in the list, in whatever order its
+// conditions were added: a filter's labels are a map. The columns that are read
+// do not count, lest a version that reads one more refuse the tokens given out.
+func (l *listing) checksum() uint32 {
+	text := l.text.String()
+	slices.Sort(l.compared)
+	rows := text[max(strings.Index(text, " FROM "), 0):] + "\n" + strings.Join(l.compared, "\n")
+	return crc32.ChecksumIEEE([]byte(rows))
+}
+
 // newest orders by the two columns, time and id, and leaves the page and one
 // row more, by which one sees whether there is another page.
 func (l *listing) newest(page Page, micros, id string) error {
+	l.sum = l.checksum()
 	if page.Token != "" {
-		at, err := parseCursor(page.Token)
+		at, err := parseCursor(page.Token, l.sum)
 		if err != nil {
 			return err
 		}
@@ -116,5 +138,5 @@ func readPage[T any, R row[T]](ctx context.Context, d *DB, l *listing, page Page
 		return rows, "", err
 	}
 	rows = rows[:page.size()]
-	return rows, at(rows[len(rows)-1]).token(), nil
+	return rows, at(rows[len(rows)-1]).token(l.sum), nil
 }

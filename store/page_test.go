@@ -7,22 +7,24 @@ import (
 
 // A token is either refused or the only one that stands for its cursor.
 func FuzzPageToken(f *testing.F) {
+	const list = 7
+	good := cursor{-1, "t1"}.token(list)
 	for _, seed := range []string{
-		"", "x", "AA", "AQ", cursor{}.token(), cursor{-1, "t1"}.token(), cursor{1 << 60, "ünïcode"}.token(), "AQAAAAAAAAAAAA==",
-		"AQAAAAAAAAAAYQ", "AQAAAAAAAAAAYR",
+		"", "x", "AA", "AQ", "Ag", cursor{}.token(list), good, cursor{1 << 60, "ünïcode"}.token(list), cursor{0, "\xff"}.token(list),
+		cursor{}.token(0), good + "A", good + "AA", good + "\n", good + "=", "AQAAAAAAAAAAYQ", "AQAAAAAAAAAAYR",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		at, err := parseCursor(token)
+		at, err := parseCursor(token, list)
 		if err != nil {
 			if !errors.Is(err, ErrPageToken) {
 				t.Fatalf("%q is refused with %v", token, err)
 			}
 			return
 		}
-		if at.token() != token {
-			t.Fatalf("%q stands for %+v, whose token is %q", token, at, at.token())
+		if at.token(list) != token {
+			t.Fatalf("%q stands for %+v, whose token is %q", token, at, at.token(list))
 		}
 		if err := checkTexts([]any{at.id}); err != nil {
 			t.Fatalf("%q holds what no id can be: %v", token, err)
@@ -31,10 +33,14 @@ func FuzzPageToken(f *testing.F) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add(int64(0), "t1")
-	f.Add(int64(-1), "")
-	f.Fuzz(func(t *testing.T, micros int64, id string) {
-		at, err := parseCursor(cursor{micros, id}.token())
+	f.Add(int64(0), "t1", uint32(0))
+	f.Add(int64(-1), "", uint32(1<<32-1))
+	f.Fuzz(func(t *testing.T, micros int64, id string, list uint32) {
+		token := cursor{micros, id}.token(list)
+		if _, err := parseCursor(token, list^1); !errors.Is(err, ErrPageToken) {
+			t.Fatalf("for another list, got %v", err)
+		}
+		at, err := parseCursor(token, list)
 		if checkTexts([]any{id}) != nil {
 			return // no row has such an id
 		}

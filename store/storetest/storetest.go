@@ -21,7 +21,7 @@ type Open func(tb testing.TB, clock func() time.Time) store.Store
 func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, suite := range []map[string]func(*testing.T, *world){
-		taskTests(), listTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
+		taskTests(), listTests(), pageTests(), leaseTests(), approvalTests(), endingTests(), journalTests(), sessionTests(),
 		messageTests(), summaryTests(), memoryTests(), vectorTests(), usageTests(), spendTests(), runTests(), scheduleTests(),
 		deliveryTests(), sweeperTests(), raceTests(), tenantTests(),
 	} {
