@@ -223,8 +223,28 @@ func (d *DB) FinishTask(ctx context.Context, ref TaskRef, end Ending) error {
 		if changed == 0 {
 			return refused(ctx, q, ref, end.Status)
 		}
-		return d.writeEnding(ctx, q, ref.Tenant, ref.ID, end)
+		if err := d.writeEnding(ctx, q, ref.Tenant, ref.ID, end); err != nil {
+			return err
+		}
+		return d.wakeNext(ctx, q, ref.Tenant, ref.ID)
 	}))
+}
+
+// wakeNext has whoever sweeps look soon at the task of the session that comes
+// after one that has ended: who is to dispatch it may die before that, or be
+// refused while a delivery of it from before its turn is still out. It takes
+// later ones only, so that tasks of a session are locked in one order.
+func (d *DB) wakeNext(ctx context.Context, q querier, tenant, id string) error {
+	_, err := q.exec(ctx, `UPDATE tasks
+		SET wake_time = CASE WHEN wake_time < @now + CAST($4 AS BIGINT) THEN wake_time ELSE @now + CAST($4 AS BIGINT) END
+		WHERE tenant = $2 AND status = 1 AND task_id = (
+			SELECT next.task_id FROM tasks ended JOIN tasks next ON next.tenant = ended.tenant AND next.session_id = ended.session_id
+				AND next.finish_time IS NULL AND (next.run_after <= @now OR next.attempt > 0)
+				AND (next.create_time, next.task_id) > (ended.create_time, ended.task_id)
+			WHERE ended.tenant = $2 AND ended.task_id = $3
+			ORDER BY next.create_time, next.task_id LIMIT 1)`,
+		d.clock(), tenant, id, dispatchGrace.Microseconds())
+	return err
 }
 
 // refused is why a fenced write found nothing to change. What it looks at never

@@ -275,11 +275,15 @@ func (d *DB) CancelTask(ctx context.Context, tenant, id string, ending func(Task
 			task, err = queryOne[Task](ctx, q, getTask, tenant, id)
 			return err
 		}
-		if err != nil || task.Status != StatusCancelled || ending == nil {
+		if err != nil || task.Status != StatusCancelled {
 			return err
 		}
-		task, err = d.endCancelled(ctx, q, task, ending(task))
-		return err
+		if ending != nil {
+			if task, err = d.endCancelled(ctx, q, task, ending(task)); err != nil {
+				return err
+			}
+		}
+		return d.wakeNext(ctx, q, tenant, id)
 	})
 	if err != nil {
 		return Task{}, fmt.Errorf("cancelling a task: %w", err)

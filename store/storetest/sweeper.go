@@ -21,6 +21,7 @@ func sweeperTests() map[string]func(*testing.T, *world) {
 		"all leases can be broken":                              breakAll,
 		"due tasks come a few at a time, the longest due first": dueBatches,
 		"a task that was claimed meanwhile is not put off":      putOffLate,
+		"the next of a session is looked at soon":               dueNext,
 	}
 }
 
@@ -203,4 +204,31 @@ func breakAll(t *testing.T, w *world) {
 	w.due(t, "t2")
 	same(t, "the attempt", w.reclaim(t, "t2", "another").Attempt, int64(2))
 	fails(t, w.ReleaseTask(t.Context(), lost.Ref(), 0), store.ErrFenced)
+}
+
+// dueNext: whoever is to dispatch it may have died before.
+func dueNext(t *testing.T, w *world) {
+	const soon = 5 * time.Second
+	for _, id := range []string{"one", "two", "three"} {
+		s := spec(id)
+		s.SessionID = "chat"
+		_, _, err := w.SubmitTask(t.Context(), s)
+		succeeds(t, err)
+		w.clock.advance(time.Millisecond)
+	}
+	one := w.reclaim(t, "one", "worker")
+	w.clock.advance(soon)
+	w.due(t, "three", "two") // which nobody may claim
+	w.finish(t, one, store.Ending{Status: store.StatusCompleted})
+	w.due(t)
+	w.clock.advance(soon)
+	w.due(t, "two")
+	_, err := w.CancelTask(t.Context(), tenant, "two", nil)
+	succeeds(t, err)
+	w.due(t)
+	w.clock.advance(soon)
+	w.due(t, "three")
+	three, err := w.CancelTask(t.Context(), tenant, "three", nil)
+	succeeds(t, err)
+	same(t, "the last of the session", three.Status, store.StatusCancelled)
 }
