@@ -43,12 +43,16 @@ func (a *attempt) trySuspend(
 	for i, call := range needed.Calls {
 		calls[i] = store.PendingCall{ID: call.ID, Tool: call.Name, Arguments: call.Arguments, RequestTime: since}
 	}
+	unsure := false // a commit may have come through whose answer did not
 	for {
 		events, held, err := progress.ending(ctx)
 		if err == nil {
 			err = a.service.Store.SuspendTask(ctx, a.task.Ref(), store.Progress{
 				Position: progress.steps, Steps: [][]byte{pause}, Usage: usageRows(a.task, run.Calls()), Events: events,
 			}, calls)
+		}
+		if unsure && errors.Is(err, store.ErrFenced) {
+			err = a.suspendedHere(ctx)
 		}
 		switch {
 		case err == nil:
@@ -57,8 +61,19 @@ func (a *attempt) trySuspend(
 		case !errors.Is(err, store.ErrUnavailable) || a.service.worker.lost(a.task.Ref()):
 			return err
 		}
+		unsure = true
 		<-time.After(keepRetry)
 	}
+}
+
+// suspendedHere is store.ErrFenced unless this attempt has made the task wait.
+// That it went on since is no attempt before somebody claims it.
+func (a *attempt) suspendedHere(ctx context.Context) error {
+	task, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
+	if err == nil && (task.Status != store.StatusWaiting || task.Attempt != a.task.Attempt) {
+		err = store.ErrFenced
+	}
+	return err
 }
 
 // ResolveApproval decides about a tool call that a task waits for, and returns

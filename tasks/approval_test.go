@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,36 @@ func TestAnApprovalOutlivesItsWorker(t *testing.T) {
 	}
 	if made.of("pay") != 2 || h.model.count() != 2 {
 		t.Errorf("called: %v, and %d model calls", made.count, h.model.count())
+	}
+}
+
+// That a person is asked is told at once, too, where the answer to the write is lost.
+func TestAWaitWhoseAnswerIsLostIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var made calls
+	h.tools = []*tool.Tool{made.tool(t, tool.Definition{Name: "pay", RequiresApproval: true}, nil)}
+	h.model.plays(turn{say: []string{"Let me."}, calls: []string{"pay"}})
+	asked := make(chan struct{})
+	h.model.hold = until(asked)
+	var lost atomic.Int32
+	h.loseEnd = func() bool { return lost.Add(1) == 1 }
+	r := h.replica(1, time.Second)
+	id := r.submit(t, "Pay.")
+	var begin time.Time
+	told := errors.New("told")
+	err := r.Watch(t.Context(), tenant, id, 0, func(event *agentv1.RunEvent) error {
+		switch {
+		case event.GetStarted() != nil:
+			begin = time.Now()
+			time.AfterFunc(time.Second, func() { close(asked) }) // who watches trusts the bus by then
+		case event.GetApprovalRequested() != nil:
+			return told
+		}
+		return nil
+	})
+	if took := time.Since(begin); !errors.Is(err, told) || took > 10*time.Second || lost.Load() == 0 {
+		t.Errorf("%v after %v, %d writes", err, took, lost.Load())
 	}
 }
 

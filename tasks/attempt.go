@@ -43,6 +43,9 @@ type attempt struct {
 
 	ctx  context.Context // the run's
 	stop context.CancelCauseFunc
+	lost bool // whatever it was stopped for before; the worker's mu guards it
+
+	abandoned bool
 }
 
 func newAttempt(ctx context.Context, s *Service, task *store.Task) *attempt {
@@ -122,6 +125,21 @@ func (a *attempt) runIn(ctx context.Context, req *agentv1.SubmitTaskRequest, ses
 	sent()
 	sender.Wait()
 	a.settle(ctx, run, session, progress, out)
+	if a.abandoned && !errors.Is(out.err, errHardLimit) {
+		a.book(ctx, run)
+	}
+}
+
+// book counts what the run has used of a task that was deleted meanwhile: nobody
+// will have it who could.
+func (a *attempt) book(ctx context.Context, run *agent.Run) {
+	_, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
+	if !errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	if err := a.service.Store.AppendUsage(ctx, usageRows(a.task, run.Calls())); err != nil {
+		a.log.WarnContext(ctx, "usage of a deleted task was not kept", slog.Any("error", err))
+	}
 }
 
 // newRun prepares the run, which goes on behind the last step that was kept.

@@ -205,6 +205,7 @@ func (a *attempt) release(ctx context.Context, after time.Duration) {
 // abandon leaves the task to whoever has it, or will have it when its lease
 // has run out.
 func (a *attempt) abandon(ctx context.Context, why error) {
+	a.abandoned = true
 	if !errors.Is(why, store.ErrFenced) && !errors.Is(why, errLost) {
 		a.log.WarnContext(ctx, "task was given up by this worker", slog.Any("error", why))
 	}

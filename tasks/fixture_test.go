@@ -149,6 +149,14 @@ func (l lossy) BreakLeases(ctx context.Context, but string) error {
 	return l.Store.BreakLeases(ctx, but)
 }
 
+func (l lossy) SuspendTask(ctx context.Context, ref store.TaskRef, progress store.Progress, calls []store.PendingCall) error {
+	err := l.Store.SuspendTask(ctx, ref, progress, calls)
+	if err == nil && l.loseEnd != nil && l.loseEnd() {
+		return store.ErrUnavailable
+	}
+	return err
+}
+
 func (l lossy) FinishTask(ctx context.Context, ref store.TaskRef, end store.Ending) error {
 	err := l.Store.FinishTask(ctx, ref, end)
 	if err == nil && l.loseEnd != nil && l.loseEnd() {

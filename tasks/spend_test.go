@@ -143,3 +143,28 @@ func TestATaskSettlesAsItGoes(t *testing.T) {
 		t.Errorf("what stands against the limit is %+v, want %+v", got, want)
 	}
 }
+
+// Who deletes a session deletes its tasks, but what they have used was paid for.
+func TestADeletedTaskIsPaidFor(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.model.plays(turn{say: []string{"One", " two"}})
+	h.model.hold = func(ctx context.Context, _ int) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	limit := h.limited(model.Dollar)
+	r := h.replica(1, 0)
+	_, err := r.Submit(t.Context(), tenant, limit.Name, &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "ann", SessionId: "chat"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the model is asked", func() bool { return h.model.count() == 1 })
+	if err := h.store.DeleteSession(t.Context(), tenant, "chat"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its call is settled", func() bool { return h.spent(t, limit).ReservedNano == 0 })
+	if got, want := h.spent(t, limit), (store.Spent{SettledNano: h.used(t)}); got != want || want.SettledNano == 0 {
+		t.Errorf("what stands against the limit is %+v, want %+v", got, want)
+	}
+}

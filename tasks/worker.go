@@ -224,7 +224,7 @@ func (w *Worker) lost(ref store.TaskRef) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a := w.held[ref]
-	return a == nil || errors.Is(context.Cause(a.ctx), errLost)
+	return a == nil || a.lost
 }
 
 // cancel ends a task's run here, if it runs here.
@@ -312,6 +312,7 @@ func (w *Worker) refs() []store.TaskRef {
 // stop is called with mu held.
 func (w *Worker) stop(ref store.TaskRef, why error) {
 	if a := w.held[ref]; a != nil {
+		a.lost = a.lost || errors.Is(why, errLost)
 		a.stop(why)
 	}
 }
