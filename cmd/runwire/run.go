@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"google.golang.org/genproto/googleapis/rpc/code"
@@ -67,7 +68,24 @@ func readMessage(message string, in io.Reader) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the message: %w", err)
 	}
+	if len(text) == maxMessage {
+		text = wholeCharacters(text)
+	}
+	if !utf8.Valid(text) { // gRPC would call that a fault of its own
+		return "", mistake{errors.New("runwire: message: is not UTF-8")}
+	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// wholeCharacters is text without the part of a character that a limit has left
+// at its end.
+func wholeCharacters(text []byte) []byte {
+	for range utf8.UTFMax - 1 {
+		if r, size := utf8.DecodeLastRune(text); r == utf8.RuneError && size == 1 {
+			text = text[:len(text)-1]
+		}
+	}
+	return text
 }
 
 // view shows a run.
@@ -147,6 +165,9 @@ func describe(s *status.Status) string {
 	for _, detail := range s.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.RetryInfo:
+			if strings.Contains(s.Message(), "retry in ") { // a refusal by a limit says it
+				continue
+			}
 			fmt.Fprintf(&text, "; retry in %v", detail.GetRetryDelay().AsDuration())
 		case *errdetails.ResourceInfo:
 			fmt.Fprintf(&text, " %q", detail.GetResourceName())

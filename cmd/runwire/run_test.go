@@ -9,9 +9,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 func TestRunAnswersInThisProcess(t *testing.T) {
@@ -66,6 +71,14 @@ func TestRunAnswersInThisProcess(t *testing.T) {
 			out:  `^$`,
 			said: `^runwire: invalid argument: .*message`,
 		},
+		{
+			name: "too much to say, cut within a character",
+			in:   "x" + strings.Repeat("ä", 1<<20),
+			args: []string{"-"},
+			code: exitMistake,
+			out:  `^$`,
+			said: `^runwire: invalid argument: .*message`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -80,6 +93,33 @@ func TestRunAnswersInThisProcess(t *testing.T) {
 				t.Errorf("err is\n%s\nwant %s", said, tc.said)
 			}
 		})
+	}
+}
+
+func TestAMessageThatIsNoTextIsAMistake(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"run -", "task submit -", "schedule create - --cron @daily", "memory save -"} {
+		code, out, said := runwire(t, "he\xff\xfello", strings.Fields(command)...)
+		if code != exitMistake || out != "" || said != "runwire: message: is not UTF-8\n" {
+			t.Errorf("%s: exit code %d, out %q, err %q", command, code, out, said)
+		}
+	}
+}
+
+func TestHowLongToWaitIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		"limit reached; retry in 9.9s": "resource exhausted: limit reached; retry in 9.9s",
+		"the tenant's queue is full":   "resource exhausted: the tenant's queue is full; retry in 9.9s",
+	} {
+		refusal, err := status.New(codes.ResourceExhausted, message).WithDetails(
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(9900 * time.Millisecond)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := describe(refusal); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

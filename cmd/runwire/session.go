@@ -106,9 +106,10 @@ func (c *messagesCommand) Run(ctx context.Context, term terminal) error {
 	})
 }
 
-// newSpeech shows messages as in a play.
+// newSpeech shows messages as in a play. A message's further lines are indented,
+// so that none passes for what somebody else says or does.
 func newSpeech(w io.Writer) func(*agentv1.SessionMessage) error {
-	said := voice{w: w, clean: isTerminal(w)}
+	said := voice{w: w, clean: true}
 	return func(m *agentv1.SessionMessage) error {
 		role := enumName(m.GetRole(), "MESSAGE_ROLE_")
 		var text strings.Builder
@@ -116,7 +117,7 @@ func newSpeech(w io.Writer) func(*agentv1.SessionMessage) error {
 		case m.GetRole() == agentv1.MessageRole_MESSAGE_ROLE_TOOL:
 			text.WriteString("← " + oneLine(m.GetText()) + "\n")
 		case m.GetText() != "":
-			text.WriteString(role + ": " + m.GetText() + "\n")
+			text.WriteString(role + ": " + strings.ReplaceAll(m.GetText(), "\n", "\n  ") + "\n")
 		}
 		for _, call := range m.GetToolCalls() {
 			text.WriteString("→ " + oneLine(call.GetTool()+" "+call.GetArgumentsJson()) + "\n")

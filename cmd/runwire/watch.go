@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,8 +47,8 @@ func (w *watcher) watch(ctx context.Context) (*agentv1.RunResult, error) {
 		switch {
 		case err == nil:
 			return result, nil
-		case ended && errors.Is(err, io.EOF):
-			return nil, w.withoutEnd()
+		case errors.Is(err, io.EOF) && (ended || w.isOver(ctx)):
+			return w.withoutEnd()
 		case ctx.Err() != nil || !comesBack(err):
 			return nil, err
 		}
@@ -134,13 +135,25 @@ func (w *watcher) wait(ctx context.Context, broke error) error {
 	}
 }
 
-// withoutEnd says how a task ended whose events do not.
-func (w *watcher) withoutEnd() error {
-	reason := w.task.GetError()
-	if reason == "" {
-		reason = "there is no last event"
+// isOver looks whether the task has ended with no event after the last.
+func (w *watcher) isOver(ctx context.Context) bool {
+	task, err := getTask(ctx, w.client, w.task.GetTaskId())
+	if err != nil {
+		return false // comeBack asks again
 	}
-	return fmt.Errorf("the task has ended (%s): %s", taskStatus(w.task), oneLine(reason))
+	w.task = task
+	return hasEnded(task) && w.last >= task.GetLastSequence()
+}
+
+// withoutEnd is the result of a task that has ended before the events that were
+// asked for. That any other task's events have no end is an error.
+func (w *watcher) withoutEnd() (*agentv1.RunResult, error) {
+	how := fmt.Sprintf("the task has ended (%s): ", taskStatus(w.task))
+	if result := w.task.GetResult(); result != nil && w.last >= w.task.GetLastSequence() {
+		w.show.tell(fmt.Sprintf("%sthere are no events after %d", how, w.last))
+		return result, nil
+	}
+	return nil, errors.New(how + oneLine(cmp.Or(w.task.GetError(), "there is no last event")))
 }
 
 // comesBack says whether a stream that broke off so may go on later: the

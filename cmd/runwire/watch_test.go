@@ -231,6 +231,7 @@ func TestHowAWatchEnds(t *testing.T) {
 		"without the server":      {task: gone(codes.Unavailable, "gone"), code: exitFailed, said: "runwire: unavailable: gone"},
 		"with a task never begun": {task: ended(agentv1.TaskStatus_TASK_STATUS_CANCELLED, ""), code: exitFailed, said: "runwire: the task has ended (cancelled): "},
 		"with a task given up":    {task: ended(agentv1.TaskStatus_TASK_STATUS_FAILED, "no\x1b such agent"), code: exitFailed, said: "runwire: the task has ended (failed): no such agent\n"},
+		"with a number too high":  {broke: status.Error(codes.OutOfRange, "after_sequence"), code: exitFailed, said: "runwire: out of range: after_sequence\n"},
 		"with a refusal":          {broke: status.Error(codes.PermissionDenied, "this API key lacks the scope"), code: exitFailed, said: "runwire: permission denied: this API key"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,6 +248,60 @@ func TestHowAWatchEnds(t *testing.T) {
 			code, _, said := s.run(t, "task", "watch", "t1")
 			if code != test.code || !strings.Contains(said, test.said) {
 				t.Errorf("exit code %d, err %q; want %d, %q", code, said, test.code, test.said)
+			}
+		})
+	}
+}
+
+func TestATaskIsWatchedFromBehindItsEnd(t *testing.T) {
+	t.Parallel()
+	task := func(status agentv1.TaskStatus, success bool) *agentv1.Task {
+		return &agentv1.Task{TaskId: "t1", Status: status, LastSequence: 12, Result: &agentv1.RunResult{Success: success}}
+	}
+	completed := task(agentv1.TaskStatus_TASK_STATUS_COMPLETED, true)
+	for name, test := range map[string]struct {
+		tasks []*agentv1.Task // as they stand one look after the other
+		after string
+		code  int
+		said  string
+	}{
+		"at its last event": {
+			tasks: []*agentv1.Task{completed}, after: "12",
+			said: "runwire: the task has ended (completed): there are no events after 12\n",
+		},
+		"beyond its last event": {
+			tasks: []*agentv1.Task{completed}, after: "13",
+			said: "runwire: the task has ended (completed): there are no events after 13\n",
+		},
+		"without success": {
+			tasks: []*agentv1.Task{task(agentv1.TaskStatus_TASK_STATUS_FAILED, false)}, after: "12", code: exitFailed,
+			said: "runwire: the task has ended (failed): there are no events after 12\n",
+		},
+		"while it ends": {
+			tasks: []*agentv1.Task{runningTask(), completed}, after: "12",
+			said: "runwire: the task has ended (completed): there are no events after 12\n",
+		},
+		"with events missing": {
+			tasks: []*agentv1.Task{completed}, after: "11", code: exitFailed,
+			said: "runwire: the task has ended (completed): there is no last event\n",
+		},
+		"while it ends, with events to come": {
+			tasks: []*agentv1.Task{runningTask(), completed}, after: "11", code: exitFailed,
+			said: "runwire: the stream broke off (it ended early); going on after event 11\n" +
+				"runwire: the task has ended (completed): there is no last event\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := watched(func(context.Context, *agentv1.WatchTaskRequest, func(...*agentv1.RunEvent) error) error { return nil })
+			looks := 0
+			s.unary["GetTask"] = func(proto.Message) (proto.Message, error) {
+				looks++
+				return &agentv1.GetTaskResponse{Task: test.tasks[min(looks, len(test.tasks))-1]}, nil
+			}
+			code, out, said := s.run(t, "task", "watch", "t1", "--after-sequence", test.after)
+			if code != test.code || out != "" || said != test.said {
+				t.Errorf("exit code %d, out %q, err %q; want %d, %q", code, out, said, test.code, test.said)
 			}
 		})
 	}
