@@ -42,6 +42,9 @@ func errorRules() []interceptors.ErrorRule {
 		as(func(wrong *tasks.WebhookError) *interceptors.Error {
 			return invalid("webhook_url", wrong.Err.Error())
 		}),
+		as(func(wrong *tasks.PastEndError) *interceptors.Error {
+			return invalid("after_sequence", wrong.Error())
+		}),
 		is(errShuttingDown, interceptors.Unavailable(errShuttingDown.Error(), retryShuttingDown)),
 		is(errStalled, interceptors.Aborted("CLIENT_STALLED", errStalled.Error())),
 		as(tooMuchSpent),
@@ -57,7 +60,7 @@ func errorRules() []interceptors.ErrorRule {
 			"no such tool call of this task waits for a decision")),
 		is(store.ErrFull, interceptors.FailedPrecondition("MEMORIES_FULL",
 			"this user has as many memories as a user may have: delete some of them first")),
-		is(store.ErrPageToken, invalid("page_token", "must be a next_page_token of the same method")),
+		is(store.ErrPageToken, invalid("page_token", "must be a next_page_token of the same method and filter")),
 		is(store.ErrInvalid, invalid("", "a text in it cannot be kept, such as one with a NUL character")),
 		is(store.ErrSessionBusy, interceptors.Aborted("SESSION_BUSY", "another run goes on in this session")),
 		is(store.ErrIdempotencyConflict, interceptors.AlreadyExists("IDEMPOTENCY_KEY_REUSED",

@@ -35,22 +35,29 @@ func (s *agentService) EstimateCost(ctx context.Context, req *agentv1.EstimateCo
 	return estimateOf(&estimate), nil
 }
 
-// sessionTokens is how much of its session a run would be told. A session that
-// is another user's does not exist, as for a run; one that nobody has is new.
+// usersSession returns a user's session, the zero one where nobody has it yet.
+// One that is another user's does not exist.
+func usersSession(ctx context.Context, from store.Conversations, user, id string) (store.Session, error) {
+	session, err := from.GetSession(ctx, tenant(ctx), id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Session{}, nil
+	case err == nil && session.UserID != user:
+		return store.Session{}, named("session", id, store.ErrNotFound)
+	default:
+		return session, err
+	}
+}
+
+// sessionTokens is how much of its session a run would be told.
 func sessionTokens(
 	ctx context.Context, from store.Conversations, answering *agent.Agent, req *agentv1.EstimateCostRequest,
 ) (tokens int64, err error) {
 	if req.GetSessionId() == "" || answering.HistoryTokens == 0 {
 		return 0, nil
 	}
-	session, err := from.GetSession(ctx, tenant(ctx), req.GetSessionId())
-	if err == nil && session.UserID != req.GetUserId() {
-		return 0, named("session", req.GetSessionId(), store.ErrNotFound)
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
+	session, err := usersSession(ctx, from, req.GetUserId(), req.GetSessionId())
+	if err != nil || session.ID == "" {
 		return 0, err
 	}
 	messages, err := from.RecentMessages(ctx, session.Tenant, session.ID, answering.HistoryTokens)

@@ -26,6 +26,11 @@ func (s *taskService) SubmitTask(ctx context.Context, req *agentv1.SubmitTaskReq
 	if err := s.durable.checkTask(ctx, tenant(ctx), keyName(ctx), req); err != nil {
 		return nil, err
 	}
+	if id := req.GetSessionId(); id != "" {
+		if _, err := usersSession(ctx, s.durable.store, req.GetUserId(), id); err != nil {
+			return nil, err
+		}
+	}
 	task, err := s.tasks.Submit(ctx, tenant(ctx), keyName(ctx), req)
 	if err != nil {
 		return nil, err

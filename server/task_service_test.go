@@ -160,6 +160,28 @@ func TestATaskThatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+func TestATaskInAnotherUsersSessionIsRefused(t *testing.T) {
+	t.Parallel()
+	client := agentv1.NewAgentServiceClient(serve(t, func(c *Config) { c.File = withSessions(c.File) }).dial(t))
+	first := submit(t, client, &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "alice", SessionId: "chat"})
+	if _, err := watch(t.Context(), client, first.GetTaskId(), 0); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, client, &agentv1.SubmitTaskRequest{Message: "Still?", UserId: "alice", SessionId: "chat"})
+	_, err := client.SubmitTask(t.Context(), &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "bob", SessionId: "chat"})
+	wantError(t, err, codes.NotFound, "session", noSession("chat"))
+}
+
+func TestWhatATaskHasEndedWithoutIsNotWatched(t *testing.T) {
+	t.Parallel()
+	client := agentv1.NewAgentServiceClient(serve(t, nil).dial(t))
+	task := submit(t, client, &agentv1.SubmitTaskRequest{Message: "Hello?", UserId: "alice"})
+	_, err := watch(t.Context(), client, task.GetTaskId(), 1000)
+	if told := status.Convert(err); told.Code() != codes.InvalidArgument || !strings.Contains(told.Message(), "the task has ended with event") {
+		t.Error(err)
+	}
+}
+
 func TestAnIdempotencyKeyMakesOneTask(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)

@@ -97,7 +97,7 @@ func (e *sqliteEngine) migrate(ctx context.Context, file string) (err error) {
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	held, err := lock.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("waiting for another process's migration: %w", e.dialect.explain(err))
+		return fmt.Errorf("locking the database for its migration: %w", e.dialect.explain(err))
 	}
 	defer func() { err = errors.Join(err, held.Rollback()) }()
 

@@ -13,6 +13,7 @@ import (
 	"github.com/runwire/runwire/agent/model"
 	agentv1 "github.com/runwire/runwire/gen/agent/v1"
 	"github.com/runwire/runwire/store"
+	"github.com/runwire/runwire/tasks"
 )
 
 const (
@@ -85,6 +86,10 @@ func TestAWatcherGoesOnBehindAnyEvent(t *testing.T) {
 		if text.String() != want {
 			t.Fatalf("after %d: got %q, want %q", after, text.String(), want)
 		}
+	}
+	past := (*tasks.PastEndError)(nil)
+	if err := r.Watch(t.Context(), tenant, id, last+1, nil); !errors.As(err, &past) || past.Last != last {
+		t.Errorf("after what is not there: %v", err)
 	}
 	if events, err := h.store.ListEvents(t.Context(), tenant, id, 0, 100); err != nil || len(events) > 8 {
 		t.Errorf("the store keeps %d events, %v", len(events), err)

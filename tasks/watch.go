@@ -39,6 +39,8 @@ const (
 // The store is what it goes by; the bus only tells early what the store will
 // have soon. So whatever the bus loses, repeats or tells twice, the watcher sees
 // every number once and in order.
+//
+// Where the task has ended with a number below after it is a *PastEndError.
 func (s *Service) Watch(ctx context.Context, tenant, id string, after int64, send func(*agentv1.RunEvent) error) error {
 	if _, err := s.Store.GetTask(ctx, tenant, id); err != nil {
 		return err
@@ -48,7 +50,7 @@ func (s *Service) Watch(ctx context.Context, tenant, id string, after int64, sen
 		return err
 	}
 	defer feed.leave()
-	w := &watcher{service: s, key: taskKey{tenant, id}, feed: feed, last: after, send: send, behind: true}
+	w := &watcher{service: s, key: taskKey{tenant, id}, feed: feed, after: after, last: after, send: send, behind: true}
 	for {
 		if ended, err := w.history(ctx); ended || err != nil {
 			return err
@@ -66,6 +68,7 @@ type watcher struct {
 	feed    *listener
 	send    func(*agentv1.RunEvent) error
 
+	after int64 // what was asked for
 	last  int64 // the last number that was passed on
 	heard int64 // the number of an event that came too early
 	// behind: there may be events that the bus has told others of only.
@@ -106,8 +109,21 @@ func (w *watcher) over(ctx context.Context, silent bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if task.Status.Ended() && task.LastSequence < w.after {
+		return false, &PastEndError{Last: task.LastSequence}
+	}
 	return task.Status.Ended() && task.LastSequence <= w.last, nil
 }
+
+// PastEndError says that somebody asked for what comes after an event that the
+// task does not have, and has ended without.
+type PastEndError struct {
+	// Last is the number of its last event.
+	Last int64
+}
+
+// Error says which the last is.
+func (e *PastEndError) Error() string { return fmt.Sprintf("the task has ended with event %d", e.Last) }
 
 // live passes on what the bus tells, until something is missing, or the bus
 // has been silent for long.

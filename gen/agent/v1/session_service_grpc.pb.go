@@ -39,8 +39,9 @@ type SessionServiceClient interface {
 	// ListMessages lists what was said in a session, oldest first.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// DeleteSession deletes a session and all that belongs to it: messages,
-	// tasks and their events, and the memories that were saved in it. Runs in it
-	// are ended. Usage is kept, for it has been paid for.
+	// tasks and their events, and the memories that were saved in it. Tasks that
+	// run are ended; a call that runs is answered, and not remembered. Usage is
+	// kept, for it has been paid for.
 	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...grpc.CallOption) (*DeleteSessionResponse, error)
 }
 
@@ -106,8 +107,9 @@ type SessionServiceServer interface {
 	// ListMessages lists what was said in a session, oldest first.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// DeleteSession deletes a session and all that belongs to it: messages,
-	// tasks and their events, and the memories that were saved in it. Runs in it
-	// are ended. Usage is kept, for it has been paid for.
+	// tasks and their events, and the memories that were saved in it. Tasks that
+	// run are ended; a call that runs is answered, and not remembered. Usage is
+	// kept, for it has been paid for.
 	DeleteSession(context.Context, *DeleteSessionRequest) (*DeleteSessionResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }

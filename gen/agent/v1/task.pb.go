@@ -1279,7 +1279,8 @@ type WatchTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	// The `sequence` of the last event that the caller has; 0 for all.
+	// The `sequence` of the last event that the caller has; 0 for all. One that
+	// the task has ended without is INVALID_ARGUMENT.
 	AfterSequence int64 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
