@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,7 +210,8 @@ func (f TaskFilter) listing(page Page) (*listing, error) {
 	}
 	l := list("SELECT "+taskColumns+from+" WHERE tasks.tenant = $1", f.Tenant)
 	first := true
-	for name, value := range f.Labels {
+	for _, name := range slices.Sorted(maps.Keys(f.Labels)) { // the same list is the same statement
+		value := f.Labels[name]
 		if first {
 			l.and("task_labels.label = ?", labelKey(name, value))
 			first = false

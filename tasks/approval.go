@@ -52,7 +52,7 @@ func (a *attempt) trySuspend(
 			}, calls)
 		}
 		if unsure && errors.Is(err, store.ErrFenced) {
-			err = a.suspendedHere(ctx)
+			err = a.cameThrough(ctx, func(now store.Status) bool { return now == store.StatusWaiting })
 		}
 		switch {
 		case err == nil:
@@ -64,16 +64,6 @@ func (a *attempt) trySuspend(
 		unsure = true
 		<-time.After(keepRetry)
 	}
-}
-
-// suspendedHere is store.ErrFenced unless this attempt has made the task wait.
-// That it went on since is no attempt before somebody claims it.
-func (a *attempt) suspendedHere(ctx context.Context) error {
-	task, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
-	if err == nil && (task.Status != store.StatusWaiting || task.Attempt != a.task.Attempt) {
-		err = store.ErrFenced
-	}
-	return err
 }
 
 // ResolveApproval decides about a tool call that a task waits for, and returns

@@ -125,7 +125,7 @@ func (a *attempt) runIn(ctx context.Context, req *agentv1.SubmitTaskRequest, ses
 	sent()
 	sender.Wait()
 	a.settle(ctx, run, session, progress, out)
-	if a.abandoned && !errors.Is(out.err, errHardLimit) {
+	if a.abandoned && !errors.Is(out.err, errHardLimit) { // such a run still goes on
 		a.book(ctx, run)
 	}
 }

@@ -135,7 +135,7 @@ func (a *attempt) end(
 			err = a.service.Store.FinishTask(ctx, a.task.Ref(), end.Ending)
 		}
 		if unsure && errors.Is(err, store.ErrFenced) {
-			err = a.endedHere(ctx)
+			err = a.cameThrough(ctx, store.Status.Ended)
 		}
 		switch {
 		case err == nil:
@@ -161,10 +161,11 @@ func (a *attempt) end(
 	}
 }
 
-// endedHere is store.ErrFenced unless this attempt has ended the task.
-func (a *attempt) endedHere(ctx context.Context) error {
+// cameThrough is store.ErrFenced unless this attempt has left the task as a write
+// would have whose answer was lost.
+func (a *attempt) cameThrough(ctx context.Context, left func(store.Status) bool) error {
 	task, err := a.service.Store.GetTask(ctx, a.task.Tenant, a.task.ID)
-	if err == nil && (!task.Status.Ended() || task.Attempt != a.task.Attempt) {
+	if err == nil && (!left(task.Status) || task.Attempt != a.task.Attempt) {
 		err = store.ErrFenced
 	}
 	return err

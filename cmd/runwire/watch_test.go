@@ -231,7 +231,7 @@ func TestHowAWatchEnds(t *testing.T) {
 		"without the server":      {task: gone(codes.Unavailable, "gone"), code: exitFailed, said: "runwire: unavailable: gone"},
 		"with a task never begun": {task: ended(agentv1.TaskStatus_TASK_STATUS_CANCELLED, ""), code: exitFailed, said: "runwire: the task has ended (cancelled): "},
 		"with a task given up":    {task: ended(agentv1.TaskStatus_TASK_STATUS_FAILED, "no\x1b such agent"), code: exitFailed, said: "runwire: the task has ended (failed): no such agent\n"},
-		"with a number too high":  {broke: status.Error(codes.OutOfRange, "after_sequence"), code: exitFailed, said: "runwire: out of range: after_sequence\n"},
+		"with a number too high":  {broke: status.Error(codes.InvalidArgument, "after_sequence"), code: exitMistake, said: "runwire: invalid argument: after_sequence\n"},
 		"with a refusal":          {broke: status.Error(codes.PermissionDenied, "this API key lacks the scope"), code: exitFailed, said: "runwire: permission denied: this API key"},
 	} {
 		t.Run(name, func(t *testing.T) {
